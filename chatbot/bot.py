@@ -1,0 +1,282 @@
+"""One turn from the person's words to a `Reply`, and conversations made of such turns.
+
+    prompt -> backbone -> decoding -> ranking -> Reply
+
+A turn's state is local to the call: many threads may share one `Chatbot`.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from chatbot.errors import InputError
+from chatbot.prompt import Prompt, build_context, clean_text
+from chatbot.ranking import rank
+from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
+
+if TYPE_CHECKING:
+    from chatbot.backbone import Backbone
+    from chatbot.decoding import Drawn
+
+MAX_CHARACTERS = 8_000
+"""Read of one turn: more than the context window can hold, little enough to split at once."""
+
+MAX_SEED = 2**63 - 1
+
+MAX_READ_TURNS = 16
+"""Turns looked at, newest first; the context window holds seven."""
+
+OnProgress = Callable[[Progress], None]
+
+
+class Chatbot:
+    """Answers conversations with a generator; make one with `Chatbot.load()`."""
+
+    def __init__(self, backbone: "Backbone"):
+        self.backbone = backbone
+
+    @classmethod
+    def load(
+        cls, model: str | Path | None = None, *, device: str = "auto", dtype: str = "auto"
+    ) -> "Chatbot":
+        """A bot with the shipped generator, or with the model of a folder or hub name.
+
+        Args:
+            model: None for the shipped weights, which need no network.
+            device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+            dtype: "auto", "float32", "bfloat16" or "float16".
+
+        Raises:
+            ModelError: the model cannot be used; the message says why.
+        """
+        from chatbot.backbone import Backbone
+
+        return cls(Backbone.load(model, device=device, dtype=dtype))
+
+    def respond(
+        self,
+        turns: str | Sequence[str],
+        *,
+        seed: int | None = None,
+        sampling: Sampling | None = None,
+        ranking: Ranking | None = None,
+        on_progress: OnProgress | None = None,
+        stop: Event | None = None,
+    ) -> Reply:
+        """The answer to a conversation.
+
+        Args:
+            turns: the person's message, or all turns, oldest first; the last is the person's.
+            seed: repeats a reply; None draws a new one, found in `Reply.seed`.
+            sampling: how many candidates are drawn and how.
+            ranking: how the reply is chosen among them.
+            on_progress: called after each decoding step, in the calling thread.
+            stop: set it from elsewhere to end decoding within one piece.
+
+        Raises:
+            InputError: a turn is empty or no text, or the seed is out of range.
+        """
+        seeds = None if seed is None else [seed]
+        batch = self.respond_many(
+            [turns], seeds=seeds, sampling=sampling, ranking=ranking,
+            on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+        return batch[0]
+
+    def respond_many(
+        self,
+        conversations: Sequence[str | Sequence[str]],
+        *,
+        seeds: Sequence[int] | None = None,
+        sampling: Sampling | None = None,
+        ranking: Ranking | None = None,
+        on_progress: OnProgress | None = None,
+        stop: Event | None = None,
+    ) -> list[Reply]:
+        """The answers to several conversations, decoded in one batch.
+
+        Each conversation gets the candidates that it would get alone, but for rounding of the
+        device's matrix products, which may depend on the size of the batch.
+        """
+        from chatbot.decoding import draw
+
+        begin = time.perf_counter()
+        sampling, ranking = sampling or Sampling(), ranking or Ranking()
+        read = [_read(turns) for turns in conversations]
+        seeds = [secrets.randbelow(1 << 31) for _ in read] if seeds is None else list(seeds)
+        _check_seeds(seeds, len(read))
+        prompts = [self._prompt(turns) for turns in read]
+        prompted = time.perf_counter()
+        drawn = draw(
+            self.backbone, [prompt.ids for prompt in prompts],
+            sampling=sampling, seeds=seeds, on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+        decoded = time.perf_counter()
+        replies = []
+        for turns, prompt, seed, rows in zip(read, prompts, seeds, drawn, strict=True):
+            candidates = rank(self._candidates(rows, ranking), turns, ranking)
+            steps = max(len(row.ids) for row in rows)
+            trace = Trace(
+                model=dict(self.backbone.identity),
+                turns=turns,
+                seed=seed,
+                sampling=sampling,
+                ranking=ranking,
+                prompt_ids=prompt.ids,
+                dropped_turns=prompt.dropped_turns,
+                truncated_pieces=prompt.truncated_pieces,
+                steps=steps,
+                notes=_notes(turns, prompt, candidates),
+            )
+            replies.append(Reply(_text(candidates), candidates, trace, seed))
+        end = time.perf_counter()
+        timings = {
+            "prompt": prompted - begin,
+            "decoding": decoded - prompted,
+            "ranking": end - decoded,
+            "total": end - begin,
+        }
+        stopped = any(row.finish == "stopped" for rows in drawn for row in rows)
+        return [replace(reply, timings=timings, stopped=stopped) for reply in replies]
+
+    def replay(self, trace: Trace) -> Reply:
+        """The reply that `trace` tells of, drawn again: the same pieces on the same device.
+
+        Raises:
+            InputError: the trace is of other weights.
+        """
+        if trace.model["digest"] != self.backbone.identity["digest"]:
+            raise InputError(
+                f"the trace is of the model {trace.model['name']} ({trace.model['digest'][:12]}), "
+                f"this bot has {self.backbone.identity['digest'][:12]}; load that model"
+            )
+        return self.respond(
+            trace.turns, seed=trace.seed, sampling=trace.sampling, ranking=trace.ranking
+        )
+
+    def conversation(
+        self, *, sampling: Sampling | None = None, ranking: Ranking | None = None
+    ) -> "Conversation":
+        """An empty conversation with this bot."""
+        return Conversation(self, sampling=sampling, ranking=ranking)
+
+    def _prompt(self, turns: Sequence[str]) -> Prompt:
+        config = self.backbone.model.config
+        # Only the newest turns can fit; older ones are counted without being split into pieces.
+        newest = turns[-MAX_READ_TURNS:]
+        pieces = [self.backbone.pieces(turn[-MAX_CHARACTERS:]) for turn in newest]
+        prompt = build_context(pieces, self.backbone.special, max_tokens=config.max_context)
+        return replace(prompt, dropped_turns=prompt.dropped_turns + len(turns) - len(newest))
+
+    def _candidates(self, rows: Sequence["Drawn"], ranking: Ranking) -> list[Candidate]:
+        alone: Sequence[float | None] = [None] * len(rows)
+        if ranking.novelty:
+            alone = self._log_likelihood_alone([row.ids for row in rows])
+        return [
+            Candidate(
+                text=self.backbone.text(row.ids).strip(),
+                token_ids=tuple(row.ids),
+                log_likelihood=sum(row.log_probs),
+                finish=row.finish,
+                log_likelihood_alone=without,
+            )
+            for row, without in zip(rows, alone, strict=True)
+        ]
+
+    def _log_likelihood_alone(self, replies: Sequence[Sequence[int]]) -> list[float]:
+        """log p(reply) after a conversation of nothing, one (nats) per reply."""
+        from chatbot.scoring import reply_log_likelihoods
+
+        nothing = [(self.backbone.special.user,)] * len(replies)
+        scored = reply_log_likelihoods(self.backbone.model, nothing, replies)
+        return [float(log_probs.sum()) for log_probs in scored]
+
+
+class Conversation:
+    """Turns that grow by `say`; the unfinished or failed turn leaves no trace in them."""
+
+    def __init__(
+        self, bot: Chatbot, *, sampling: Sampling | None = None, ranking: Ranking | None = None
+    ):
+        self.bot = bot
+        self.sampling = sampling
+        self.ranking = ranking
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        self.turns: list[str] = []
+        self.replies: list[Reply] = []
+
+    def say(
+        self,
+        text: str,
+        *,
+        seed: int | None = None,
+        on_progress: OnProgress | None = None,
+        stop: Event | None = None,
+    ) -> Reply:
+        """The bot's answer; both are added to `turns` unless the reply was stopped.
+
+        Raises:
+            InputError: the text is empty.
+        """
+        reply = self.bot.respond(
+            [*self.turns, text], seed=seed, sampling=self.sampling, ranking=self.ranking,
+            on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+        if not reply.stopped:
+            self.turns += [text, reply.text]
+            self.replies.append(reply)
+        return reply
+
+
+def _read(turns: str | Sequence[str]) -> tuple[str, ...]:
+    """The turns cleaned; refuses what cannot be answered."""
+    given = [turns] if isinstance(turns, str) else list(turns)
+    if not given:
+        raise InputError("the conversation has no turns; give at least the person's message")
+    read = []
+    for place, turn in enumerate(given, start=1):
+        if not isinstance(turn, str):
+            raise InputError(f"turn {place} is {type(turn).__name__}; every turn is a string")
+        text = clean_text(turn)
+        if not text:
+            which = "the message" if place == len(given) else f"turn {place}"
+            raise InputError(f"{which} is empty; write something to answer")
+        read.append(text)
+    return tuple(read)
+
+
+def _check_seeds(seeds: Sequence[int], wanted: int) -> None:
+    if len(seeds) != wanted:
+        raise InputError(f"{len(seeds)} seeds for {wanted} conversations; give one for each")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise InputError(f"the seed is {seed!r}; give a whole number from 0 to {MAX_SEED}")
+
+
+def _text(candidates: Sequence[Candidate]) -> str:
+    """The best candidate's text; where all were dropped, the best one that says anything."""
+    said = [candidate.text for candidate in candidates if candidate.text]
+    return said[0] if said else "..."
+
+
+def _notes(
+    turns: Sequence[str], prompt: Prompt, candidates: Sequence[Candidate]
+) -> tuple[str, ...]:
+    notes = []
+    if prompt.dropped_turns:
+        notes.append(f"The oldest {prompt.dropped_turns} turns did not fit and were not read.")
+    if any(len(turn) > MAX_CHARACTERS for turn in turns[-MAX_READ_TURNS:]):
+        notes.append(f"Only the last {MAX_CHARACTERS} characters of a very long turn were read.")
+    if prompt.truncated_pieces:
+        notes.append("The message was too long: only its end was read.")
+    if candidates[0].dropped is not None:
+        notes.append("Every candidate broke a rule; the least bad one was taken.")
+    return tuple(notes)
+

@@ -1,0 +1,24 @@
+"""Knows the errors a caller may want to tell apart; knows nothing of who raises them."""
+
+
+class ChatbotError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class CorpusError(ChatbotError):
+    """A corpus file or a packed folder is not what it should be.
+
+    The message names the file, the line where there is one, and what was expected.
+    """
+
+
+class TrainingError(ChatbotError):
+    """A training run cannot start or go on; the message says what to change."""
+
+
+class ModelError(ChatbotError):
+    """A model folder cannot be used; the message says what is missing or wrong."""
+
+
+class InputError(ChatbotError):
+    """What the person or program asked for cannot be answered as it stands."""

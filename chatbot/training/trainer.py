@@ -1,0 +1,484 @@
+"""Trains a Meena model by a recipe: stages over packed corpora, one schedule, exact resume.
+
+A run is a folder: `recipe.json` as given, `metrics.csv`, `checkpoint/` (everything needed to go on
+exactly, written whole or not at all) and `best/` (the model of the lowest validation loss).
+Processes, devices and precision are `accelerate`'s business; what the batches hold is
+`chatbot.training.batches`'.
+"""
+
+import csv
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from chatbot.errors import TrainingError
+from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
+from chatbot.prompt import MAX_TOKENS, MAX_TURNS, SPECIAL_IDS
+from chatbot.training.batches import Batch, PackedCorpus
+
+logger = logging.getLogger(__name__)
+
+
+class Stage(BaseModel):
+    """Steps over one packed corpus with one context window."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    corpus: str = Field(description="folder written by `chatbot train pack`")
+    steps: int = Field(gt=0)
+    max_turns: int = Field(MAX_TURNS, ge=1, le=MAX_TURNS)
+    max_tokens: int = Field(MAX_TOKENS, ge=8, le=MAX_TOKENS)
+    infill: float = Field(0.0, ge=0, le=1, description="share of span-infilling examples")
+    drop_context: float = Field(0.0, ge=0, le=1, description="share of examples without context")
+
+
+class Recipe(BaseModel):
+    """Everything that decides a run; the same recipe gives the same weights on the same device."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shape: dict[str, Any] = Field(description="arguments of MeenaConfig")
+    stages: list[Stage] = Field(min_length=1)
+    valid: str = Field(description="packed validation corpus")
+    seed: int = Field(1, ge=0)
+    tokens_per_batch: int = Field(8192, ge=2 * MAX_TOKENS, description="rows x (context + reply)")
+    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = Field(2e-3, gt=0, description="peak, of matrices and of the rest")
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: int = Field(150, ge=1, description="steps of linear warm-up")
+    decay: float = Field(0.4, ge=0, le=1, description="last share of the run, linear to zero")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    init_from: str | None = Field(None, description="folder of a model to start from")
+    eval_every: int = Field(250, ge=1)
+    eval_batches: int = Field(40, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
+    log_every: int = Field(10, ge=1)
+    precision: Literal["bf16", "no"] = "bf16"
+
+    @property
+    def total_steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step` (from 0): warm-up, constant, linear decay to zero."""
+        warm = min(1.0, (step + 1) / self.warmup)
+        left = (self.total_steps - step) / max(1.0, self.decay * self.total_steps)
+        return self.learning_rate * warm * min(1.0, left)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a JSON file.
+
+    Raises:
+        TrainingError: no such file, or a field is wrong; the message names it.
+    """
+    path = Path(path)
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+        )
+        raise TrainingError(f"{path} is no recipe: {problems}") from error
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0  # optimizer steps done
+    stage: int = 0
+    stage_step: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch already used, by all processes together
+    tokens: int = 0  # reply pieces learnt from
+    seconds: float = 0.0
+    best: float = math.inf
+
+
+def train(recipe: Recipe, out: str | Path, *, cpu: bool = False) -> Progress:
+    """Runs the recipe in folder `out`, going on from its last checkpoint if there is one.
+
+    Ctrl-C or SIGTERM ends the run after the current step, checkpoint written.
+
+    Raises:
+        TrainingError: the folder belongs to another recipe, or a checkpoint cannot be written.
+        CorpusError: a packed corpus is missing.
+    """
+    run = _Run(recipe, Path(out), Accelerator(
+        cpu=cpu, mixed_precision=recipe.precision, gradient_accumulation_steps=recipe.accumulate
+    ))
+    with _stop_requests() as stop:
+        run.go(stop)
+    return run.progress
+
+
+class _Run:
+    """A run in memory: model, optimizers, corpora and where it stands."""
+
+    def __init__(self, recipe: Recipe, out: Path, accelerator: Accelerator) -> None:
+        self.recipe, self.out, self.accelerator = recipe, out, accelerator
+        self.progress = Progress()
+        self.corpora = [PackedCorpus(stage.corpus) for stage in recipe.stages]
+        self.valid = PackedCorpus(recipe.valid)
+        _claim_folder(recipe, out)
+        torch.manual_seed(recipe.seed)
+        model = _make_model(recipe)
+        optimizers = make_optimizers(model, recipe)
+        self.model, *self.optimizers = accelerator.prepare(model, *optimizers)
+        self.plain = accelerator.unwrap_model(self.model)
+        if (out / "checkpoint").exists():
+            self._load_checkpoint()
+
+    # -- the loop
+
+    def go(self, stop: "_Stop") -> None:
+        """All remaining steps."""
+        recipe, done = self.recipe, self.progress
+        self.model.train()
+        losses: list[Tensor] = []
+        clock = time.monotonic()
+        while done.step < recipe.total_steps and not stop.asked:
+            losses.append(self._step())
+            done.seconds += time.monotonic() - clock
+            clock = time.monotonic()
+            if done.step % recipe.log_every == 0:
+                self._log(torch.stack(losses).mean().item())
+                losses.clear()
+            is_last = done.step == recipe.total_steps
+            if done.step % recipe.eval_every == 0 or is_last:
+                self._evaluate()
+            if done.step % recipe.checkpoint_every == 0 or is_last or stop.asked:
+                self._save_checkpoint()
+
+    def _step(self) -> Tensor:
+        """One optimizer step; the mean loss of its batches."""
+        rate = self.recipe.rate(self.progress.step)
+        losses = []
+        for batch in self._next_batches():
+            with self.accelerator.accumulate(self.model):
+                loss = self._loss(batch)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.plain.parameters(), self.recipe.clip)
+                for optimizer in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    optimizer.step()
+                    optimizer.zero_grad()
+            losses.append(loss.detach())
+            self.progress.tokens += int((batch.labels >= 0).sum())
+        self.progress.step += 1
+        self.progress.stage_step += 1
+        return torch.stack(losses).mean()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        on = self.accelerator.device
+        with self.accelerator.autocast():
+            return self.model(
+                input_ids=torch.from_numpy(batch.input_ids).to(on),
+                attention_mask=torch.from_numpy(batch.attention_mask).to(on),
+                decoder_input_ids=torch.from_numpy(batch.decoder_input_ids).to(on),
+                labels=torch.from_numpy(batch.labels).to(on),
+                use_cache=False,
+                return_logits=False,
+            ).loss
+
+    def _next_batches(self) -> list[Batch]:
+        """This process's batches of the next step; moves on to the next stage when one is done."""
+        done = self.progress
+        if done.stage_step == self.recipe.stages[done.stage].steps:
+            done.stage, done.stage_step, done.epoch, done.batch = done.stage + 1, 0, 0, 0
+            self._stream = None
+        if getattr(self, "_stream", None) is None:
+            self._stream = self._batches()
+        return list(islice(self._stream, self.recipe.accumulate))
+
+    def _batches(self) -> Iterator[Batch]:
+        """Endless batches of the current stage from where it stands, this process's share."""
+        done, stage = self.progress, self.recipe.stages[self.progress.stage]
+        corpus = self.corpora[done.stage]
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for done.epoch in count(done.epoch):
+            batches = corpus.batches(
+                seed=self.recipe.seed,
+                epoch=done.epoch,
+                start=done.batch,
+                tokens_per_batch=self.recipe.tokens_per_batch,
+                max_turns=stage.max_turns,
+                max_tokens=stage.max_tokens,
+                infill=stage.infill,
+                drop_context=stage.drop_context,
+            )
+            while len(share := list(islice(batches, world))) == world:
+                done.batch += world
+                yield share[rank]
+            done.batch = 0
+
+    # -- what a run leaves behind
+
+    def _log(self, loss: float) -> None:
+        done, recipe = self.progress, self.recipe
+        per_step = done.seconds / done.step
+        left = (recipe.total_steps - done.step) * per_step
+        self._write_metrics(loss=round(loss, 4))
+        logger.info(
+            "step %d/%d stage %d epoch %d loss %.3f lr %.2e %.0f reply tokens/s, %s left",
+            done.step, recipe.total_steps, done.stage, done.epoch, loss,
+            recipe.rate(done.step - 1), done.tokens / done.seconds,
+            time.strftime("%H:%M:%S", time.gmtime(left)),
+        )
+
+    def _evaluate(self) -> None:
+        done = self.progress
+        nll, n_tokens = validation_loss(
+            self.plain, self.valid, self.recipe, device=self.accelerator.device
+        )
+        self.model.train()
+        self._write_metrics(valid_nll=round(nll, 4))
+        logger.info(
+            "step %d valid nll %.4f, perplexity %.2f per piece (n=%d pieces)%s",
+            done.step, nll, math.exp(nll), n_tokens, " *best*" if nll < done.best else "",
+        )
+        if nll < done.best:
+            done.best = nll
+            if self.accelerator.is_main_process:
+                _write_folder(self.out / "best", self.plain.save_pretrained)
+
+    def _write_metrics(self, **values: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        done, path = self.progress, self.out / "metrics.csv"
+        row = {
+            "step": done.step, "stage": done.stage, "lr": self.recipe.rate(done.step - 1),
+            "tokens": done.tokens, "seconds": round(done.seconds, 1), "loss": "", "valid_nll": "",
+        } | values
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _save_checkpoint(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors, plain = _pack_optimizers([o.optimizer for o in self.optimizers])
+        tensors["rng"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["rng_cuda"] = torch.cuda.get_rng_state()
+
+        def write(folder: Path) -> None:
+            self.plain.save_pretrained(folder)
+            save_file(tensors, folder / "optimizer.safetensors")
+            state = {"progress": asdict(self.progress), "optimizer": plain}
+            (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+        _write_folder(self.out / "checkpoint", write)
+
+    def _load_checkpoint(self) -> None:
+        folder = self.out / "checkpoint"
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        self.progress = Progress(**state["progress"])
+        self.plain.load_state_dict(
+            MeenaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).state_dict()
+        )
+        tensors = load_file(folder / "optimizer.safetensors")
+        torch.set_rng_state(tensors.pop("rng"))
+        if (rng := tensors.pop("rng_cuda", None)) is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(rng)
+        _unpack_optimizers([o.optimizer for o in self.optimizers], tensors, state["optimizer"])
+        _cut_metrics(self.out / "metrics.csv", self.progress.step)
+        logger.info("going on from step %d of %d", self.progress.step, self.recipe.total_steps)
+
+
+def make_optimizers(
+    model: MeenaForConditionalGeneration, recipe: Recipe
+) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest."""
+    matrices, rest, plain = [], [], []
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim == 2 and "blocks" in name and "depthwise" not in name
+        if recipe.optimizer == "muon" and is_matrix:
+            matrices.append(parameter)
+        else:
+            (rest if parameter.ndim == 2 else plain).append(parameter)
+    groups = [
+        {"params": rest, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+    ]
+    if matrices:
+        optimizers.append(torch.optim.Muon(
+            matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ))
+    return optimizers
+
+
+@torch.no_grad()
+def validation_loss(
+    model: MeenaForConditionalGeneration,
+    corpus: PackedCorpus,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+) -> tuple[float, int]:
+    """Mean negative log-likelihood per piece, in nats, and the number of pieces.
+
+    The first `eval_batches` batches of a fixed shuffle, with the full context window.
+    """
+    model.eval()
+    total, n_tokens = 0.0, 0
+    batches = corpus.batches(seed=0, epoch=0, tokens_per_batch=recipe.tokens_per_batch)
+    for batch in islice(batches, recipe.eval_batches):
+        labels = torch.from_numpy(batch.labels).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            loss = model(
+                input_ids=torch.from_numpy(batch.input_ids).to(device),
+                attention_mask=torch.from_numpy(batch.attention_mask).to(device),
+                labels=labels,
+                use_cache=False,
+                return_logits=False,
+            ).loss
+        n = int((labels >= 0).sum())
+        total, n_tokens = total + loss.item() * n, n_tokens + n
+    return total / n_tokens, n_tokens
+
+
+def _make_model(recipe: Recipe) -> MeenaForConditionalGeneration:
+    if recipe.init_from:
+        return MeenaForConditionalGeneration.from_pretrained(
+            recipe.init_from, dtype=torch.float32, **recipe.shape
+        )
+    config = MeenaConfig(
+        pad_token_id=SPECIAL_IDS.pad,
+        bos_token_id=SPECIAL_IDS.bos,
+        eos_token_id=SPECIAL_IDS.eos,
+        decoder_start_token_id=SPECIAL_IDS.bos,
+        **recipe.shape,
+    )
+    return MeenaForConditionalGeneration(config)
+
+
+def _claim_folder(recipe: Recipe, out: Path) -> None:
+    """Writes the recipe into the run's folder, or checks that it is the one already there."""
+    path = out / "recipe.json"
+    if path.exists():
+        if read_recipe(path) != recipe:
+            raise TrainingError(
+                f"{out} holds a run of another recipe ({path}); "
+                "give another --out, or the recipe that the run was started with"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _write_folder(target: Path, write: Any) -> None:
+    """Has `write(folder)` fill a fresh folder, then puts it in the place of `target`.
+
+    Raises:
+        TrainingError: the disk is full or not writable; what was there before stays.
+    """
+    fresh, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        write(fresh)
+        for file in fresh.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {target}: {error.strerror or error}; what was there before is kept. "
+            "Make room, then run the same command: it goes on from the last checkpoint"
+        ) from error
+
+
+def _pack_optimizers(
+    optimizers: list[torch.optim.Optimizer],
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State of the optimizers as named tensors and plain values, without pickle."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for i, optimizer in enumerate(optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                name = f"{i}.{index}.{key}"
+                if isinstance(value, Tensor):
+                    tensors[name] = value.contiguous()
+                else:
+                    plain[name] = value
+    return tensors, plain
+
+
+def _unpack_optimizers(
+    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]
+) -> None:
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in (tensors | plain).items():
+            owner, index, key = name.split(".")
+            if int(owner) == i:
+                state.setdefault(int(index), {})[key] = value
+        whole = optimizer.state_dict()
+        optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drops the rows written after the checkpoint that the run goes on from."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    kept = [row for row in rows if row[0] == "step" or int(row[0]) <= step]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(kept)
+
+
+@dataclass(slots=True)
+class _Stop:
+    asked: bool = False
+
+
+@contextmanager
+def _stop_requests() -> Iterator[_Stop]:
+    """Turns SIGINT and SIGTERM into a request that the loop reads after each step."""
+    stop = _Stop()
+
+    def ask(*_: object) -> None:
+        stop.asked = True
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)

@@ -1,0 +1,157 @@
+"""The values of one turn: what is asked, what is reported while it runs, what comes back.
+
+Frozen and free of tensors, so that they can be logged, stored and sent. They know nothing of
+models.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from chatbot.errors import InputError
+
+MAX_CANDIDATES = 256
+MAX_NEW_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How candidates are drawn: sample-and-rank of Meena (Adiwardana et al. 2020, section 2.2).
+
+    Attributes:
+        candidates: replies drawn in one batch, N.
+        temperature: divides the logits; 0 takes the likeliest piece every time.
+        top_k: only the k likeliest pieces can be drawn; 0 for no limit.
+        top_p: only the likeliest pieces that hold this share of the probability can be drawn.
+        max_new_tokens: pieces of a reply at most, end included.
+    """
+
+    candidates: int = 20
+    temperature: float = 0.88
+    top_k: int = 0
+    top_p: float = 1.0
+    max_new_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        _within("candidates", self.candidates, 1, MAX_CANDIDATES)
+        _within("temperature", self.temperature, 0, 10)
+        _within("top_k", self.top_k, 0, 1 << 20)
+        _within("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}; give a number above 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How the reply is chosen among the candidates.
+
+    score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
+
+    Attributes:
+        novelty: weight of the mutual-information term (Li et al. 2016), which lowers replies
+            that fit any context; 0 leaves it out.
+        length_power: 1 gives the mean log-likelihood per piece as in Meena, 0 the sum.
+        repeat_words: a candidate that shares a run of this many words with an earlier turn is
+            dropped.
+    """
+
+    novelty: float = 0.0
+    length_power: float = 1.0
+    repeat_words: int = 5
+
+    def __post_init__(self) -> None:
+        _within("novelty", self.novelty, 0, 2)
+        _within("length_power", self.length_power, 0, 2)
+        _within("repeat_words", self.repeat_words, 2, 100)
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # also refuses NaN
+        raise InputError(f"{name} is {value}; give a number from {least} to {most}")
+
+
+Finish = Literal["end", "length", "stopped"]
+Dropped = Literal["empty", "broken_text", "duplicate", "repeats_turn", "repeats_itself"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One drawn reply with what decided about it.
+
+    Attributes:
+        text: without special tokens.
+        token_ids: pieces as drawn, without the start; the last is the end when finish is "end".
+        log_likelihood: log p(token_ids | context) in nats, of the model untouched by temperature.
+        log_likelihood_alone: the same without any context; None when novelty was 0.
+        score: what the ranking sorts by; None before ranking.
+        finish: the model ended it, it met the length limit, or the person stopped it.
+        dropped: why it cannot be the reply, or None.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    log_likelihood: float
+    finish: Finish
+    log_likelihood_alone: float | None = None
+    score: float | None = None
+    dropped: Dropped | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All that is needed to explain a reply and to draw it again.
+
+    Attributes:
+        model: name and digest of the weights.
+        turns: the conversation as it was read, oldest first.
+        prompt_ids: what the encoder read.
+        dropped_turns: oldest turns that did not fit the context window.
+        truncated_pieces: pieces cut from the start of the last turn, which did not fit alone.
+        steps: decoding steps taken.
+        notes: things the reader of the reply should know, in words.
+    """
+
+    model: Mapping[str, str]
+    turns: tuple[str, ...]
+    seed: int
+    sampling: Sampling
+    ranking: Ranking
+    prompt_ids: tuple[int, ...]
+    dropped_turns: int
+    truncated_pieces: int
+    steps: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer with the evidence for it.
+
+    Attributes:
+        text: the chosen candidate's text; never empty unless the reply was stopped.
+        candidates: all of them, best first, dropped ones last.
+        seed: give it again, with the same turns, to get the same reply.
+        timings: seconds of each phase and `total`.
+        stopped: the person ended it before it was done; `text` is the best of what there was.
+    """
+
+    text: str
+    candidates: tuple[Candidate, ...]
+    trace: Trace
+    seed: int
+    timings: Mapping[str, float] = field(default_factory=dict)
+    stopped: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Sent after every decoding step: "12 of 40 tokens, 20 candidates, 3 done"."""
+
+    tokens: int
+    max_tokens: int
+    candidates: int
+    finished: int

@@ -1,0 +1,1 @@
+"""Numbers about the bot, offline: what it makes of given files."""

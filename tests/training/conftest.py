@@ -1,0 +1,55 @@
+"""What the training tests share: the sample dialogues, a tiny tokenizer, a tiny packed corpus."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import chatbot.training
+from chatbot.training.batches import PackedCorpus
+from chatbot.training.corpus import read_dialogues
+from chatbot.training.packing import pack
+from chatbot.training.tokenizer import train_tokenizer
+
+
+@pytest.fixture(scope="session")
+def sample_file():
+    return Path(chatbot.training.__file__).with_name("sample.jsonl")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(sample_file):
+    texts = [turn for dialogue in read_dialogues(sample_file) for turn in dialogue.turns]
+    return train_tokenizer(texts, vocab_size=600)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(sample_file, tiny_tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed") / "sample"
+    pack([sample_file], tiny_tokenizer, folder)
+    return PackedCorpus(folder)
+
+
+@pytest.fixture
+def write_dialogues(tmp_path):
+    """Writes dialogues, lists of turns, to `<source>.jsonl`; the path."""
+
+    def write(source, dialogues):
+        path = tmp_path / f"{source}.jsonl"
+        records = ({"source": source, "lang": "en", "turns": turns} for turns in dialogues)
+        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def numbered():
+    """`numbered(first, n)`: n dialogues of one reply each, all different."""
+    words = ("apple", "bread", "chair", "door", "eagle", "flower", "garden", "house", "isle", "joy")
+
+    def dialogues(first, n):
+        names = (" ".join(words[int(d)] for d in f"{i:04d}") for i in range(first, first + n))
+        return [["Hello, and who are you?", f"My name is {name}"] for name in names]
+
+    return dialogues
