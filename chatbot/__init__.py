@@ -5,7 +5,8 @@ Importing this package loads neither torch nor a model; both start with the firs
 
 from typing import TYPE_CHECKING, Any
 
-from chatbot.errors import ChatbotError, InputError, ModelError
+from chatbot.controls import Controls, Curve, Schedule
+from chatbot.errors import ChatbotError, InputError, ModelError, UnknownAttributeError
 from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
 
 if TYPE_CHECKING:
@@ -15,14 +16,18 @@ __all__ = [
     "Candidate",
     "Chatbot",
     "ChatbotError",
+    "Controls",
     "Conversation",
+    "Curve",
     "InputError",
     "ModelError",
     "Progress",
     "Ranking",
     "Reply",
     "Sampling",
+    "Schedule",
     "Trace",
+    "UnknownAttributeError",
 ]
 
 

@@ -27,7 +27,7 @@ class DecodingState:
     """What the rows of one decoding batch remember; belongs to one call."""
 
     cache: MeenaCache
-    memory_mask: Tensor  # (G, S) bool
+    memory_mask: Tensor | None  # (G, S) bool, True for context; None where none is padded
 
 
 class Backbone:
@@ -82,6 +82,14 @@ class Backbone:
     def device(self) -> torch.device:
         return self.model.device
 
+    @property
+    def vocab_size(self) -> int:
+        return self.model.config.vocab_size
+
+    def output_embedding(self) -> Tensor:
+        """(V, H), what final hidden states are multiplied with to give logits."""
+        return self.model.get_output_embeddings().weight
+
     def pieces(self, text: str) -> list[int]:
         """Ids of a text, never a special one."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -101,7 +109,8 @@ class Backbone:
         mask = torch.arange(longest, device=self.device) < lengths[:, None]  # (G, S)
         memory = self.model.model.encode(ids, mask)
         cache = self.model.model.start_cache(memory, len(prompts) * candidates)
-        return DecodingState(cache, mask)
+        is_padded = any(len(prompt) < longest for prompt in prompts)
+        return DecodingState(cache, mask if is_padded else None)
 
     def step(self, ids: Tensor, state: DecodingState) -> tuple[Tensor, DecodingState]:
         """Final hidden states (B, H) after reading one more id per row (B,); and the new state."""

@@ -1,6 +1,6 @@
 """One turn from the person's words to a `Reply`, and conversations made of such turns.
 
-    prompt -> backbone -> decoding -> ranking -> Reply
+    prompt -> backbone -> steering -> decoding -> ranking -> Reply
 
 A turn's state is local to the call: many threads may share one `Chatbot`.
 """
@@ -13,14 +13,17 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from chatbot.controls import Controls, ControlsLike, as_controls
 from chatbot.errors import InputError
 from chatbot.prompt import Prompt, build_context, clean_text
 from chatbot.ranking import rank
 from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
 
 if TYPE_CHECKING:
+    from attribute_models.lexicon import WordList
     from chatbot.backbone import Backbone
     from chatbot.decoding import Drawn
+    from chatbot.steering import Steering
 
 MAX_CHARACTERS = 8_000
 """Read of one turn: more than the context window can hold, little enough to split at once."""
@@ -37,7 +40,10 @@ class Chatbot:
     """Answers conversations with a generator; make one with `Chatbot.load()`."""
 
     def __init__(self, backbone: "Backbone"):
+        from chatbot.steering import Steerer
+
         self.backbone = backbone
+        self.steerer = Steerer(backbone)
 
     @classmethod
     def load(
@@ -57,10 +63,22 @@ class Chatbot:
 
         return cls(Backbone.load(model, device=device, dtype=dtype))
 
+    def attributes(self) -> list[str]:
+        """Names that `Controls` can ask for."""
+        return self.steerer.names()
+
+    def add_attribute(self, words: "WordList") -> None:
+        """Makes a word list (`attribute_models.lexicon.load_list`) an attribute; nothing to train.
+
+        It takes the place of another attribute of the same name.
+        """
+        self.steerer.add(words)
+
     def respond(
         self,
         turns: str | Sequence[str],
         *,
+        controls: ControlsLike = None,
         seed: int | None = None,
         sampling: Sampling | None = None,
         ranking: Ranking | None = None,
@@ -71,6 +89,8 @@ class Chatbot:
 
         Args:
             turns: the person's message, or all turns, oldest first; the last is the person's.
+            controls: attributes the reply shall show, `Controls(...)` or {name: strength}; a
+                schedule counts the bot's turns, of which this is number (len(turns) + 1) // 2.
             seed: repeats a reply; None draws a new one, found in `Reply.seed`.
             sampling: how many candidates are drawn and how.
             ranking: how the reply is chosen among them.
@@ -78,11 +98,12 @@ class Chatbot:
             stop: set it from elsewhere to end decoding within one piece.
 
         Raises:
-            InputError: a turn is empty or no text, or the seed is out of range.
+            InputError: a turn is empty or no text, or the seed or a strength is out of range.
+            UnknownAttributeError: the controls name an attribute that there is none of.
         """
         seeds = None if seed is None else [seed]
         batch = self.respond_many(
-            [turns], seeds=seeds, sampling=sampling, ranking=ranking,
+            [turns], controls=[controls], seeds=seeds, sampling=sampling, ranking=ranking,
             on_progress=on_progress, stop=stop,
         )  # fmt: skip
         return batch[0]
@@ -91,13 +112,14 @@ class Chatbot:
         self,
         conversations: Sequence[str | Sequence[str]],
         *,
+        controls: Sequence[ControlsLike] | None = None,
         seeds: Sequence[int] | None = None,
         sampling: Sampling | None = None,
         ranking: Ranking | None = None,
         on_progress: OnProgress | None = None,
         stop: Event | None = None,
     ) -> list[Reply]:
-        """The answers to several conversations, decoded in one batch.
+        """The answers to several conversations, decoded in one batch, each with its controls.
 
         Each conversation gets the candidates that it would get alone, but for rounding of the
         device's matrix products, which may depend on the size of the batch.
@@ -109,16 +131,31 @@ class Chatbot:
         read = [_read(turns) for turns in conversations]
         seeds = [secrets.randbelow(1 << 31) for _ in read] if seeds is None else list(seeds)
         _check_seeds(seeds, len(read))
+        asked = _each_controls(controls, len(read))
         prompts = [self._prompt(turns) for turns in read]
         prompted = time.perf_counter()
+        steering = self.steerer.start(
+            asked, read, candidates=sampling.candidates, temperature=sampling.temperature
+        )
+        prepared = time.perf_counter()
         drawn = draw(
             self.backbone, [prompt.ids for prompt in prompts],
-            sampling=sampling, seeds=seeds, on_progress=on_progress, stop=stop,
+            sampling=sampling, seeds=seeds, steering=steering,
+            on_progress=on_progress, stop=stop,
         )  # fmt: skip
         decoded = time.perf_counter()
         replies = []
-        for turns, prompt, seed, rows in zip(read, prompts, seeds, drawn, strict=True):
-            candidates = rank(self._candidates(rows, ranking), turns, ranking)
+        for group, (turns, prompt, seed, rows) in enumerate(
+            zip(read, prompts, seeds, drawn, strict=True)
+        ):
+            candidates = self._candidates(rows, ranking)
+            if steering is not None:
+                candidates = [
+                    replace(one, fit=steering.fit(group, row), share=steering.share(group, row))
+                    for row, one in enumerate(candidates)
+                ]
+            ranked = rank(candidates, turns, ranking)
+            chosen = _chosen(ranked)
             steps = max(len(row.ids) for row in rows)
             trace = Trace(
                 model=dict(self.backbone.identity),
@@ -130,13 +167,21 @@ class Chatbot:
                 dropped_turns=prompt.dropped_turns,
                 truncated_pieces=prompt.truncated_pieces,
                 steps=steps,
-                notes=_notes(turns, prompt, candidates),
+                controls=None if asked[group] == Controls() else asked[group],
+                notes=_notes(turns, prompt, ranked),
             )
-            replies.append(Reply(_text(candidates), candidates, trace, seed))
+            if steering is not None:
+                trace = replace(
+                    trace,
+                    steering=steering.trace(group, chosen.row),
+                    notes=trace.notes + steering.notes(group, chosen.row),
+                )
+            replies.append(Reply(chosen.text or "...", ranked, trace, seed))
         end = time.perf_counter()
         timings = {
             "prompt": prompted - begin,
-            "decoding": decoded - prompted,
+            "steering": prepared - prompted,
+            "decoding": decoded - prepared,
             "ranking": end - decoded,
             "total": end - begin,
         }
@@ -155,14 +200,19 @@ class Chatbot:
                 f"this bot has {self.backbone.identity['digest'][:12]}; load that model"
             )
         return self.respond(
-            trace.turns, seed=trace.seed, sampling=trace.sampling, ranking=trace.ranking
-        )
+            trace.turns, controls=trace.controls, seed=trace.seed, sampling=trace.sampling,
+            ranking=trace.ranking,
+        )  # fmt: skip
 
     def conversation(
-        self, *, sampling: Sampling | None = None, ranking: Ranking | None = None
+        self,
+        *,
+        controls: ControlsLike = None,
+        sampling: Sampling | None = None,
+        ranking: Ranking | None = None,
     ) -> "Conversation":
-        """An empty conversation with this bot."""
-        return Conversation(self, sampling=sampling, ranking=ranking)
+        """An empty conversation with this bot; a schedule of the controls counts its turns."""
+        return Conversation(self, controls=controls, sampling=sampling, ranking=ranking)
 
     def _prompt(self, turns: Sequence[str]) -> Prompt:
         config = self.backbone.model.config
@@ -182,9 +232,10 @@ class Chatbot:
                 token_ids=tuple(row.ids),
                 log_likelihood=sum(row.log_probs),
                 finish=row.finish,
+                row=number,
                 log_likelihood_alone=without,
             )
-            for row, without in zip(rows, alone, strict=True)
+            for number, (row, without) in enumerate(zip(rows, alone, strict=True))
         ]
 
     def _log_likelihood_alone(self, replies: Sequence[Sequence[int]]) -> list[float]:
@@ -200,9 +251,15 @@ class Conversation:
     """Turns that grow by `say`; the unfinished or failed turn leaves no trace in them."""
 
     def __init__(
-        self, bot: Chatbot, *, sampling: Sampling | None = None, ranking: Ranking | None = None
+        self,
+        bot: Chatbot,
+        *,
+        controls: ControlsLike = None,
+        sampling: Sampling | None = None,
+        ranking: Ranking | None = None,
     ):
         self.bot = bot
+        self.controls = as_controls(controls)
         self.sampling = sampling
         self.ranking = ranking
         self.reset()
@@ -226,8 +283,8 @@ class Conversation:
             InputError: the text is empty.
         """
         reply = self.bot.respond(
-            [*self.turns, text], seed=seed, sampling=self.sampling, ranking=self.ranking,
-            on_progress=on_progress, stop=stop,
+            [*self.turns, text], controls=self.controls, seed=seed, sampling=self.sampling,
+            ranking=self.ranking, on_progress=on_progress, stop=stop,
         )  # fmt: skip
         if not reply.stopped:
             self.turns += [text, reply.text]
@@ -260,10 +317,18 @@ def _check_seeds(seeds: Sequence[int], wanted: int) -> None:
             raise InputError(f"the seed is {seed!r}; give a whole number from 0 to {MAX_SEED}")
 
 
-def _text(candidates: Sequence[Candidate]) -> str:
-    """The best candidate's text; where all were dropped, the best one that says anything."""
-    said = [candidate.text for candidate in candidates if candidate.text]
-    return said[0] if said else "..."
+def _each_controls(given: Sequence[ControlsLike] | None, wanted: int) -> list[Controls]:
+    controls = [as_controls(one) for one in given] if given is not None else [Controls()] * wanted
+    if len(controls) != wanted:
+        raise InputError(
+            f"{len(controls)} controls for {wanted} conversations; give one for each"
+        )
+    return controls
+
+
+def _chosen(candidates: Sequence[Candidate]) -> Candidate:
+    """The best candidate; where all were dropped, the best one that says anything."""
+    return next((one for one in candidates if one.text), candidates[0])
 
 
 def _notes(

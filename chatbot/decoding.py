@@ -10,6 +10,7 @@ Shapes: `G` conversations, `N` candidates of each, `R <= N` of them still decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +18,16 @@ from torch import Tensor
 from chatbot.backbone import Backbone
 from chatbot.types import Finish, Progress, Sampling
 
+if TYPE_CHECKING:
+    from chatbot.steering import Steering
+
 
 @dataclass(slots=True)
 class Drawn:
-    """Pieces of one candidate and their log-probabilities under the untouched model, in nats."""
+    """Pieces of one candidate and their log-probabilities under the untouched model, in nats.
+
+    `finish` is "stopped" as long as the candidate has not come to its end.
+    """
 
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
@@ -34,6 +41,7 @@ def draw(
     *,
     sampling: Sampling,
     seeds: Sequence[int],
+    steering: "Steering | None" = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Event | None = None,
 ) -> list[list[Drawn]]:
@@ -42,17 +50,18 @@ def draw(
     Args:
         prompts: encoder inputs.
         seeds: one per prompt.
+        steering: shifts the logits before a piece is drawn; `log_probs` stay those of the
+            untouched model.
         on_progress: called after every step.
         stop: when set, decoding ends after the current step; unfinished rows say "stopped".
     """
     n_groups, n = len(prompts), sampling.candidates
     drawn = [[Drawn() for _ in range(n)] for _ in prompts]
+    decoded = [one for group in drawn for one in group]  # the rows of the batch, G * R
 
     # 1. The context is encoded once; every candidate's random numbers are fixed beforehand.
     state = backbone.start(prompts, n)
-    numbers = _uniform(seeds, sampling).to(backbone.device)  # (G, N, steps)
-    rows = torch.arange(n).repeat(n_groups, 1)  # (G, R) candidate of each decoded row
-    active = torch.ones(n_groups, n, dtype=torch.bool)
+    numbers = _uniform(seeds, sampling).to(backbone.device)  # (G * R, steps)
     ids = torch.full((n_groups * n,), backbone.special.bos, device=backbone.device)
 
     for step in range(sampling.max_new_tokens):
@@ -64,28 +73,32 @@ def draw(
         # 3. A piece per row, from its own random number.
         forbidden = _forbidden(backbone, is_first=step == 0)
         logits[:, forbidden] = float("-inf")
-        chosen = numbers[torch.arange(n_groups)[:, None], rows, step]  # (G, R)
-        ids = choose(logits, chosen.flatten(), sampling)
+        if steering is not None:
+            steering.shift(logits)
+        ids = choose(logits, numbers[:, step], sampling)
         gained = log_probs.gather(1, ids[:, None]).squeeze(1)
 
         # 4. Note what was drawn and which rows are done.
         is_last = step + 1 == sampling.max_new_tokens
-        _note(drawn, rows, active, ids.tolist(), gained.tolist(), backbone.special.eos, is_last)
-        finished = n_groups * n - int(active.sum())
+        pieces = ids.tolist()
+        if steering is not None:
+            steering.read(pieces)
+        _note(decoded, pieces, gained.tolist(), eos=backbone.special.eos, is_last=is_last)
+        n_finished = sum(one.finish != "stopped" for group in drawn for one in group)
         if on_progress is not None:
-            on_progress(Progress(step + 1, sampling.max_new_tokens, n_groups * n, finished))
-        if not active.any() or (stop is not None and stop.is_set()):
+            on_progress(Progress(step + 1, sampling.max_new_tokens, n_groups * n, n_finished))
+        if n_finished == n_groups * n or (stop is not None and stop.is_set()):
             break
 
-        # 5. Rows that are done leave the batch; all groups keep as many as the fullest one needs.
-        needed = int(active.sum(1).max())
-        if needed < rows.shape[1]:
-            order = (~active).int().argsort(dim=1, stable=True)[:, :needed]  # (G, R')
-            flat = (order + rows.shape[1] * torch.arange(n_groups)[:, None]).flatten()
-            rows, active = rows.gather(1, order), active.gather(1, order)
-            flat = flat.to(backbone.device)
-            backbone.keep_rows(state, flat)
-            ids = ids[flat]
+        # 5. Rows that are done leave the batch.
+        kept = _kept(decoded, n_groups)
+        if len(kept) < len(decoded):
+            decoded = [decoded[row] for row in kept]
+            rows = torch.tensor(kept, device=backbone.device)
+            backbone.keep_rows(state, rows)
+            if steering is not None:
+                steering.keep_rows(kept)
+            numbers, ids = numbers[rows], ids[rows]
     return drawn
 
 
@@ -110,15 +123,16 @@ def choose(logits: Tensor, numbers: Tensor, sampling: Sampling) -> Tensor:
         before = ordered.cumsum(-1) - ordered
         ordered = ordered.masked_fill(before >= sampling.top_p * ordered.sum(-1, True), 0)
         probs = torch.zeros_like(probs).scatter(1, index, ordered)
-    cumulative = probs.double().cumsum(-1)
-    target = numbers.double()[:, None] * cumulative[:, -1:]
+    cumulative = probs.cumsum(-1)
+    # Below the last sum even after rounding, as a number is at most 1 - 2^-24.
+    target = numbers[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True).squeeze(1)
 
 
 def _uniform(seeds: Sequence[int], sampling: Sampling) -> Tensor:
-    """(G, N, steps) random numbers in [0, 1), drawn on the CPU so that devices agree."""
+    """(G * N, steps) random numbers in [0, 1), drawn on the CPU so that devices agree."""
     shape = (sampling.candidates, sampling.max_new_tokens)
-    return torch.stack(
+    return torch.cat(
         [torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     )
 
@@ -131,26 +145,29 @@ def _forbidden(backbone: Backbone, *, is_first: bool) -> list[int]:
 
 
 def _note(
-    drawn: list[list[Drawn]],
-    rows: Tensor,
-    active: Tensor,
-    ids: list[int],
-    log_probs: list[float],
-    eos: int,
-    is_last: bool,
+    decoded: list[Drawn], ids: list[int], log_probs: list[float], *, eos: int, is_last: bool
 ) -> None:
-    """Appends the new pieces to the active rows and clears `active` where a row is done."""
-    width = rows.shape[1]
-    for flat, (group, place) in enumerate((g, r) for g in range(len(drawn)) for r in range(width)):
-        if not active[group, place]:
+    """Appends the new pieces to the unfinished candidates, and says which of them end there."""
+    for one, piece, log_prob in zip(decoded, ids, log_probs, strict=True):
+        if one.finish != "stopped":
             continue
-        one = drawn[group][int(rows[group, place])]
-        one.ids.append(ids[flat])
-        one.log_probs.append(log_probs[flat])
-        if ids[flat] == eos:
+        one.ids.append(piece)
+        one.log_probs.append(log_prob)
+        if piece == eos:
             one.finish = "end"
         elif is_last:
             one.finish = "length"
-        else:
-            continue
-        active[group, place] = False
+
+
+def _kept(decoded: list[Drawn], n_groups: int) -> list[int]:
+    """Rows to go on with: the unfinished ones, and done ones where a group has fewer of them.
+
+    Every group keeps as many as the fullest one needs, so that the batch stays G * R.
+    """
+    width = len(decoded) // n_groups
+    groups = [
+        sorted(range(start, start + width), key=lambda row: decoded[row].finish != "stopped")
+        for start in range(0, len(decoded), width)
+    ]
+    needed = max(sum(decoded[row].finish == "stopped" for row in group) for group in groups)
+    return [row for group in groups for row in group[:needed]]

@@ -22,3 +22,11 @@ class ModelError(ChatbotError):
 
 class InputError(ChatbotError):
     """What the person or program asked for cannot be answered as it stands."""
+
+
+class UnknownAttributeError(InputError):
+    """A control names an attribute that there is none of; the message lists the known ones."""
+
+
+class StoreError(ChatbotError):
+    """The file of conversations cannot be read or written; the message says what to do."""

@@ -44,10 +44,13 @@ def rank(
 
 
 def score_of(candidate: Candidate, ranking: Ranking) -> float:
-    """Log-likelihood per piece, less the likelihood the reply has anywhere; nats, higher better."""
+    """Log-likelihood per piece, less the likelihood the reply has anywhere, and what it shows of
+    the attributes asked for; nats, higher better.
+    """
     alone = candidate.log_likelihood_alone or 0.0
     length = max(1, len(candidate.token_ids)) ** ranking.length_power
-    return (candidate.log_likelihood - ranking.novelty * alone) / length
+    fluency = (candidate.log_likelihood - ranking.novelty * alone) / length
+    return fluency + ranking.fit * (candidate.fit or 0.0)
 
 
 def _why_dropped(

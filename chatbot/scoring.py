@@ -47,8 +47,10 @@ def _batches(
     sizes = [(len(r), len(p)) for p, r in zip(prompts, replies, strict=True)]
     batch: list[int] = []
     most_prompt = most_reply = 0
-    for row in sorted((row for row, (reply, _) in enumerate(sizes) if reply), key=sizes.__getitem__):
+    for row in sorted(range(len(sizes)), key=sizes.__getitem__):
         reply, prompt = sizes[row]
+        if not reply:
+            continue
         wide_prompt, wide_reply = max(most_prompt, prompt), max(most_reply, reply)
         if batch and (len(batch) + 1) * (wide_prompt + wide_reply) > tokens_per_batch:
             yield batch

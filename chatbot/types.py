@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from chatbot.controls import Controls
 from chatbot.errors import InputError
 
 MAX_CANDIDATES = 256
@@ -46,6 +47,7 @@ class Ranking:
     """How the reply is chosen among the candidates.
 
     score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
+            + fit * (how far the candidate shows the attributes asked for)
 
     Attributes:
         novelty: weight of the mutual-information term (Li et al. 2016), which lowers replies
@@ -53,16 +55,20 @@ class Ranking:
         length_power: 1 gives the mean log-likelihood per piece as in Meena, 0 the sum.
         repeat_words: a candidate that shares a run of this many words with an earlier turn is
             dropped.
+        fit: added to the score, in nats, for a candidate that shows all that was asked at full
+            strength; it buys attributes at the price of likelihood.
     """
 
     novelty: float = 0.0
     length_power: float = 1.0
     repeat_words: int = 5
+    fit: float = 1.0
 
     def __post_init__(self) -> None:
         _within("novelty", self.novelty, 0, 2)
         _within("length_power", self.length_power, 0, 2)
         _within("repeat_words", self.repeat_words, 2, 100)
+        _within("fit", self.fit, 0, 100)
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:
@@ -83,9 +89,13 @@ class Candidate:
         token_ids: pieces as drawn, without the start; the last is the end when finish is "end".
         log_likelihood: log p(token_ids | context) in nats, of the model untouched by temperature.
         log_likelihood_alone: the same without any context; None when novelty was 0.
+        fit: how far it shows what the controls ask, from 0 to 1, weighted by the strengths; None
+            where they ask nothing.
+        share: of the strengths asked for, that it was drawn with; None where nothing is asked.
         score: what the ranking sorts by; None before ranking.
         finish: the model ended it, it met the length limit, or the person stopped it.
         dropped: why it cannot be the reply, or None.
+        row: its place among the drawn, from 0.
     """
 
     text: str
@@ -93,8 +103,63 @@ class Candidate:
     log_likelihood: float
     finish: Finish
     log_likelihood_alone: float | None = None
+    fit: float | None = None
+    share: float | None = None
     score: float | None = None
     dropped: Dropped | None = None
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeTrace:
+    """What one attribute was asked for in a reply, and what came.
+
+    Attributes:
+        strength: asked in this turn.
+        language: of the words; None for a list in any.
+        digest: of the word list.
+        wanted: words that the strength asks for, soft members counted by their weight.
+        realised: words that came, counted so.
+        words: which ones, as they stand in the list.
+    """
+
+    strength: float
+    language: str | None
+    digest: str
+    wanted: float
+    realised: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTrace:
+    """What steering did to the choice of one piece; all empty where the gate was closed.
+
+    Attributes:
+        before, after: mass of each attribute, the expected weight of its words, before and after.
+        price: log-odds by which its words were raised.
+        kl: nats spent, the divergence of the steered distribution from the clean one.
+    """
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    price: Mapping[str, float]
+    kl: float
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringTrace:
+    """How the chosen reply was steered.
+
+    Attributes:
+        share: of the strengths asked for, that this candidate was drawn with.
+        tokens: one for each piece of the reply.
+    """
+
+    mode: Literal["hidden"]
+    share: float
+    attributes: Mapping[str, AttributeTrace]
+    tokens: tuple[TokenTrace, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +173,8 @@ class Trace:
         dropped_turns: oldest turns that did not fit the context window.
         truncated_pieces: pieces cut from the start of the last turn, which did not fit alone.
         steps: decoding steps taken.
+        controls: what was asked beside an answer; None for nothing.
+        steering: what came of it; None where there was nothing to steer.
         notes: things the reader of the reply should know, in words.
     """
 
@@ -120,6 +187,8 @@ class Trace:
     dropped_turns: int
     truncated_pieces: int
     steps: int
+    controls: Controls | None = None
+    steering: SteeringTrace | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chatbot.console import clear_errors, progress
+from chatbot.console import progress, quiet_libraries
 
 app = typer.Typer(name="eval", help="Numbers about the bot, offline.", no_args_is_help=True)
 
@@ -21,7 +21,6 @@ def _group() -> None:
 
 
 @app.command()
-@clear_errors()
 def perplexity(
     in_path: Annotated[Path, typer.Argument(metavar="IN", help='Lines of {"turns": [...]}.')],
     out_path: Annotated[
@@ -38,14 +37,16 @@ def perplexity(
     from chatbot.backbone import Backbone
     from eval.perplexity import score_file, total
 
+    quiet_libraries()
     # float32, so that the numbers are those of the weights and not of the machine.
     backbone = Backbone.load(model, dtype="float32")
-    scores = score_file(backbone, in_path, out_path, watch=lambda x: progress(x, "perplexity"))
+    scores = score_file(
+        backbone, in_path, out_path, watch=lambda x, n: progress(x, "perplexity", length=n)
+    )
     typer.echo(str(total(scores)))
 
 
 @app.command()
-@clear_errors()
 def respond(
     in_path: Annotated[Path, typer.Argument(metavar="IN", help='Lines of {"context": [...]}.')],
     out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the lines answered.")],
@@ -63,6 +64,7 @@ def respond(
     from chatbot.types import Sampling
     from eval.respond import respond_file
 
+    quiet_libraries()
     sampling = Sampling(candidates=candidates, temperature=temperature)
     bot = Chatbot.load(model)
     n_answered = respond_file(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ _CHUNK = 64
 gives the same bytes as one in one piece."""
 
 _RESAMPLES = 2_000
+
+Watch = Callable[[Iterator[tuple[Line, "Score"]], int], Iterable[tuple[Line, "Score"]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ class Totals:
             f"[{piece[0]:.2f}, {piece[1]:.2f}]  n = {self.tokens} pieces\n"
             f"perplexity per word  {self.per_word:.2f}  "
             f"[{word[0]:.2f}, {word[1]:.2f}]  n = {self.words} words\n"
-            f"of {self.replies} replies in {self.dialogues} dialogues; 95 % intervals by resampling "
-            f"dialogues {_RESAMPLES} times, seed 0"
+            f"of {self.replies} replies in {self.dialogues} dialogues; 95 % intervals by "
+            f"resampling dialogues {_RESAMPLES} times, seed 0"
         )
 
 
@@ -176,42 +177,39 @@ def score_file(
     in_path: str | Path,
     out_path: str | Path | None,
     *,
-    watch: Callable[[list[Line]], Iterable[Line]] = iter,
+    watch: Watch = lambda scored, _: scored,
 ) -> list[Score]:
     """The scores of all dialogues of a file, those that `out_path` holds already included.
 
     Args:
         in_path: lines of `{"turns": [...]}`.
         out_path: gets the lines with the keys of `ADDED` beside their own; None for none.
-        watch: passes the lines on and shows how far they are.
+        watch: passes on what is scored; it gets the scored lines and how many are to come.
 
     Raises:
         InputError: a bad line, or an output of another input or model.
     """
     lines = read_lines(in_path, check_dialogue)
     if out_path is None:
-        return [score for _, score in _scored(backbone, watch(lines), skip=0)]
+        return [score for _, score in watch(_scored(backbone, lines, skip=0), len(lines))]
     with resumed(out_path, lines, ADDED) as output:
         scores = [_from_record(record) for record in output.done]
         _check_same_model(backbone, lines, scores, Path(out_path))
-        for line, score in _scored(backbone, watch(lines), skip=len(scores)):
+        skip = len(scores)
+        for line, score in watch(_scored(backbone, lines, skip=skip), len(lines) - skip):
             output.write(line.record | score.to_dict())
             scores.append(score)
     return scores
 
 
 def _scored(
-    backbone: Backbone, lines: Iterable[Line], *, skip: int
+    backbone: Backbone, lines: Sequence[Line], *, skip: int
 ) -> Iterator[tuple[Line, Score]]:
     """Lines and scores, but for the first `skip` lines."""
-    seen = 0
-    for chunk in batched(lines, _CHUNK):
-        seen += len(chunk)
-        if seen <= skip:
-            continue
+    for begin in range(skip - skip % _CHUNK, len(lines), _CHUNK):
+        chunk = lines[begin : begin + _CHUNK]
         scores = score_dialogues(backbone, [line.record["turns"] for line in chunk])
-        first = max(0, skip - (seen - len(chunk)))
-        yield from list(zip(chunk, scores, strict=True))[first:]
+        yield from list(zip(chunk, scores, strict=True))[max(0, skip - begin) :]
 
 
 def _from_record(record: Json) -> Score:

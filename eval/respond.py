@@ -1,6 +1,6 @@
 """Answers of the bot to given contexts, one line each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def respond_file(
     *,
     seed: int,
     sampling: Sampling,
-    watch: Callable[[list[Line]], Iterable[Line]] = iter,
+    watch: Callable[[Sequence[Line]], Iterable[Line]] = iter,
 ) -> int:
     """Answers every `{"context": [...]}` of a file; the number of lines answered now.
 
@@ -42,7 +42,7 @@ def respond_file(
 
     Args:
         out_path: gets the lines with the keys of `ADDED` beside their own.
-        watch: passes the lines on and shows how far they are.
+        watch: passes on the lines that are still to be answered.
 
     Raises:
         InputError: a bad line, or an output of another input, model, seed or sampling.
@@ -50,11 +50,9 @@ def respond_file(
     lines = read_lines(in_path, check_context)
     with resumed(out_path, lines, ADDED) as output:
         n_done = len(output.done)
-        for number, record in enumerate(output.done, start=1):
-            _check_same_settings(bot, record["trace"], seed + number - 1, sampling, number, out_path)
-        for line in watch(lines):
-            if line.number <= n_done:
-                continue
+        for line, record in zip(lines, output.done, strict=False):
+            _check_same_settings(bot, record, line.number, seed, sampling, Path(out_path))
+        for line in watch(lines[n_done:]):
             output.write(line.record | _answer(bot, line, seed + line.number - 1, sampling))
     return len(lines) - n_done
 
@@ -69,12 +67,17 @@ def _answer(bot: Chatbot, line: Line, seed: int, sampling: Sampling) -> Json:
 
 
 def _check_same_settings(
-    bot: Chatbot, trace: Json, seed: int, sampling: Sampling, number: int, out_path: str | Path
+    bot: Chatbot, record: Json, number: int, seed: int, sampling: Sampling, out_path: Path
 ) -> None:
-    wanted = {"model": dict(bot.backbone.identity), "seed": seed, "sampling": asdict(sampling)}
+    wanted = {
+        "model": dict(bot.backbone.identity),
+        "seed": seed + number - 1,
+        "sampling": asdict(sampling),
+    }
     for key, value in wanted.items():
-        if trace.get(key) != value:
+        found = record["trace"].get(key)
+        if found != value:
             raise InputError(
-                f"{out_path}, line {number}: made with {key} {trace.get(key)}, now it is {value}; "
+                f"{out_path}, line {number}: made with {key} {found}, now it is {value}; "
                 "repeat the settings, or give another file for the output"
             )

@@ -90,15 +90,15 @@ class CrossAttention(nn.Module):
 
     def project(self, memory: Tensor) -> KeyValue:
         """Keys and values of the encoder output (G, S, d), computed once per reply."""
-        key, value = self.kv(memory).chunk(2, -1)
-        return split_heads(key, self.heads), split_heads(value, self.heads)
+        key, value = (split_heads(part, self.heads) for part in self.kv(memory).chunk(2, -1))
+        return key.contiguous(), value.contiguous()  # else every step would copy them
 
     def forward(self, x: Tensor, kv: KeyValue, mask: Tensor | None) -> Tensor:
         """Attend from x (B, T, d) to keys of G rows; the B/G rows of a group share one read."""
         rows, groups = x.shape[0], kv[0].shape[0]
         grouped = self.query(x).view(groups, rows // groups * x.shape[1], -1)  # (G, B/G*T, d)
         mixed = attend(split_heads(grouped, self.heads), *kv, mask)
-        return self.out(merge_heads(mixed).view_as(x))
+        return self.out(merge_heads(mixed).reshape(x.shape))
 
 
 class DepthwiseConv(nn.Module):
@@ -112,7 +112,8 @@ class DepthwiseConv(nn.Module):
         """(B, T + kernel - 1, d) -> (B, T, d), no padding added."""
         width, kernel = self.weight.shape
         if x.shape[1] == kernel:
-            return (x * self.weight.t()).sum(1, keepdim=True)
+            # A copy of the filters that lies like x: the product is 2-3 times faster.
+            return (x * self.weight.t().contiguous()).sum(1, keepdim=True)
         # As a 2-D convolution of height 1 the input is channels-last as it lies: 2-3 times faster
         # on CPUs than the 1-D one.
         image = x.transpose(1, 2).unsqueeze(2)  # (B, d, 1, T + kernel - 1)
@@ -332,21 +333,22 @@ class MeenaModel(MeenaPreTrainedModel):
         return MeenaCache([block.start(memory, rows) for block in self.decoder_blocks])
 
     def decode(
-        self, ids: Tensor, cache: MeenaCache, attention_mask: Tensor
+        self, ids: Tensor, cache: MeenaCache, attention_mask: Tensor | None
     ) -> tuple[Tensor, MeenaCache, list[Tensor]]:
         """Advance the decoder by T tokens.
 
         Args:
             ids: (B, T) the newest tokens.
             cache: state of the tokens before them; not changed.
-            attention_mask: (G, S), 1 for context tokens.
+            attention_mask: (G, S), 1 for context tokens; None where no context is padded.
 
         Returns:
             Final hidden states (B, T, d), the new cache, the output of every block (B, T, d).
         """
         past, length = cache.get_seq_length(), ids.shape[1]
-        memory_mask = attention_mask.bool()[:, None, None, :]
-        causal = None
+        memory_mask = causal = None
+        if attention_mask is not None:
+            memory_mask = attention_mask.bool()[:, None, None, :]
         if length > 1:
             causal = torch.ones(length, past + length, dtype=torch.bool, device=ids.device)
             causal = causal.tril(past)

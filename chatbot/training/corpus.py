@@ -6,13 +6,16 @@ What of them may be learnt is `filters`' business, how they become arrays `packi
 import json
 import lzma
 import re
-import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from chatbot.errors import CorpusError
+from chatbot.prompt import clean_text
+
+Split = Literal["train", "valid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,64 +23,66 @@ class Source:
     """How a source is used.
 
     Attributes:
+        licence: of the text, as the model card names it.
         weight: expected copies of each of its examples in an epoch of the chat stage.
         pretext_weight: the same in the pretext stage (next-passage prediction).
         is_open: its licence allows any use; not so where it is non-commercial, GPL, not stated,
             or covers the annotations but not the text.
     """
 
+    licence: str
     weight: float = 1.0
-    pretext_weight: float = 1.0
+    pretext_weight: float = 0.0
     is_open: bool = False
 
 
-UNKNOWN_SOURCE = Source()
+UNKNOWN_SOURCE = Source("not known", pretext_weight=1.0)
 
 SOURCES: Mapping[str, Source] = {
     # English chat
-    "dailydialog": Source(3.0),
-    "empathetic": Source(3.0),
-    "personachat": Source(2.5, is_open=True),
-    "synthetic_persona_chat": Source(2.5, is_open=True),
-    "chitchat": Source(2.0, is_open=True),
-    "esconv": Source(2.0),
-    "topical_chat": Source(2.0, is_open=True),
-    "commonsense_dialogues": Source(2.0),
-    "dream": Source(1.5),
-    "locomo": Source(1.0),
-    "meld": Source(0.7),
-    "emorynlp": Source(0.7),  # Apache-2.0 annotations over sitcom transcripts: not open
-    "personality_qna": Source(4.0, is_open=True),
-    "chatterbot": Source(2.0, is_open=True),
-    "self_dialogue": Source(0.5, is_open=True),
-    "cmu_dog": Source(0.5, is_open=True),
-    "switchboard": Source(0.3),
-    "persuasion": Source(0.3, is_open=True),
-    "redial": Source(0.3, is_open=True),
-    "ccpe": Source(0.3, is_open=True),
-    "sgd": Source(0.1, pretext_weight=0.3, is_open=True),
-    "book_dialogues": Source(0.3, pretext_weight=1.0, is_open=True),
+    "dailydialog": Source("CC BY-NC-SA 4.0", 3.0),
+    "empathetic": Source("CC BY-NC 4.0", 3.0),
+    "personachat": Source("MIT", 2.5, is_open=True),
+    "synthetic_persona_chat": Source("CC BY 4.0", 2.5, is_open=True),
+    "chitchat": Source("MIT", 2.0, is_open=True),
+    "esconv": Source("CC BY-NC 4.0", 2.0),
+    "topical_chat": Source("CDLA-Sharing-1.0", 2.0, is_open=True),
+    "commonsense_dialogues": Source("CC BY-NC 4.0", 2.0),
+    "dream": Source("non-commercial research", 1.5),
+    "locomo": Source("CC BY-NC 4.0", 1.0),
+    "meld": Source("GPL-3.0 annotations of sitcom transcripts", 0.7),
+    "emorynlp": Source("Apache-2.0 annotations of sitcom transcripts", 0.7),
+    "personality_qna": Source("MIT", 4.0, is_open=True),
+    "chatterbot": Source("BSD-3-Clause", 2.0, is_open=True),
+    "self_dialogue": Source("BSD-3-Clause", 0.5, is_open=True),
+    "cmu_dog": Source("CC BY-SA 3.0", 0.5, is_open=True),
+    "switchboard": Source("CC BY-NC-SA 3.0", 0.3),
+    "persuasion": Source("Apache-2.0", 0.3, is_open=True),
+    "redial": Source("CC BY 4.0", 0.3, is_open=True),
+    "ccpe": Source("CC BY 4.0", 0.3, is_open=True),
+    "sgd": Source("CC BY-SA 4.0", 0.1, pretext_weight=0.3, is_open=True),
+    "book_dialogues": Source("CC0 1.0, some CC BY-SA 3.0", 0.3, pretext_weight=1.0, is_open=True),
     # Korean chat: the mix its collectors suggest, times 2.5 since it is a sixteenth of the words
-    "songys_chatbot": Source(2.5, is_open=True),
-    "nolicence_synth": Source(2.5),
-    "hulic_human": Source(2.5),
-    "kocosa": Source(2.5),
-    "hgtods_concept": Source(2.5, is_open=True),
-    "carecall_feedback": Source(2.5),
-    "smilestyle": Source(1.25),
-    "chatterbot_ko": Source(1.25, is_open=True),
-    "hulic_bot": Source(1.0),
-    "xpersona_ko": Source(1.0, is_open=True),
-    "hgtods_music": Source(0.5, is_open=True),
-    "hgtods_manual": Source(0.25, is_open=True),
-    "smilestyle_roles": Source(0.0),
+    "songys_chatbot": Source("MIT", 2.5, is_open=True),
+    "nolicence_synth": Source("none stated", 2.5),
+    "hulic_human": Source("CC BY-NC-SA 4.0", 2.5),
+    "kocosa": Source("none stated, research release", 2.5),
+    "hgtods_concept": Source("MIT", 2.5, is_open=True),
+    "carecall_feedback": Source("CC BY-NC-SA 4.0", 2.5),
+    "smilestyle": Source("CC BY-NC 4.0", 1.25),
+    "chatterbot_ko": Source("BSD-3-Clause", 1.25, is_open=True),
+    "hulic_bot": Source("CC BY-NC-SA 4.0", 1.0),
+    "xpersona_ko": Source("MIT", 1.0, is_open=True),
+    "hgtods_music": Source("MIT", 0.5, is_open=True),
+    "hgtods_manual": Source("MIT", 0.25, is_open=True),
+    "smilestyle_roles": Source("CC BY-NC 4.0", 0.0),
     # English running text
-    "changelog": Source(pretext_weight=1.0, is_open=True),
-    "talkpython": Source(pretext_weight=0.5),
-    "standardebooks": Source(pretext_weight=0.5, is_open=True),
-    "scp_tales": Source(pretext_weight=0.5, is_open=True),
-    "openstax": Source(pretext_weight=0.5),
-    "opentriviaqa": Source(pretext_weight=0.3, is_open=True),
+    "changelog": Source("CC BY-SA 4.0", pretext_weight=1.0, is_open=True),
+    "talkpython": Source("GPL-3.0", pretext_weight=0.5),
+    "standardebooks": Source("CC0 1.0", pretext_weight=0.5, is_open=True),
+    "scp_tales": Source("CC BY-SA 3.0", pretext_weight=0.5, is_open=True),
+    "openstax": Source("CC BY-NC-SA 4.0", pretext_weight=0.5),
+    "opentriviaqa": Source("CC BY-SA 4.0", pretext_weight=0.3, is_open=True),
 }
 
 
@@ -99,8 +104,10 @@ class Dialogue:
     lang: str
 
 
-def corpus_files(folder: str | Path, *, split: str = "") -> list[Path]:
-    """The corpus files of a folder in order of name; with `split`, only `*.<split>.jsonl[.xz]`.
+def corpus_files(folder: str | Path, *, split: Split) -> list[Path]:
+    """The files of a folder that belong to a split, in order of name.
+
+    Named `<any name>.<split>.jsonl` or `.jsonl.xz`; where a name holds no split, it is "train".
 
     Raises:
         CorpusError: the folder does not exist or has no such file.
@@ -108,11 +115,21 @@ def corpus_files(folder: str | Path, *, split: str = "") -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"no folder {folder}; give the folder of the *.jsonl.xz files")
-    end = f".{split}.jsonl" if split else ".jsonl"
-    found = sorted(p for p in folder.iterdir() if p.name.removesuffix(".xz").endswith(end))
+    found = sorted(path for path in folder.iterdir() if _split_of(path) == split)
     if not found:
-        raise CorpusError(f"{folder} has no file *{end} or *{end}.xz; check folder and split")
+        raise CorpusError(
+            f"{folder} has no file *.{split}.jsonl or *.{split}.jsonl.xz; check folder and split"
+        )
     return found
+
+
+def _split_of(path: Path) -> str | None:
+    """The split that a file belongs to; None for what is no corpus file."""
+    stem = path.name.removesuffix(".xz")
+    if not stem.endswith(".jsonl"):
+        return None
+    named = stem.removesuffix(".jsonl").rpartition(".")[2]
+    return named if named in ("train", "valid", "test") else "train"
 
 
 def read_dialogues(path: str | Path) -> Iterator[Dialogue]:
@@ -131,6 +148,21 @@ def read_dialogues(path: str | Path) -> Iterator[Dialogue]:
         yield from _parse(line, f"{path}, line {n_lines}")
     if n_lines == 0:
         raise CorpusError(f"{path} is empty; expected one JSON object a line")
+
+
+def sample_turns(files: Iterable[Path], *, max_words: int) -> Iterator[str]:
+    """The turns of the files, of each source until it has given `max_words` words.
+
+    Args:
+        files: one source each; a source may have several.
+    """
+    n_words: Counter[str] = Counter()
+    for path in files:
+        for dialogue in read_dialogues(path):
+            if n_words[dialogue.source] >= max_words:
+                break
+            n_words[dialogue.source] += sum(turn.count(" ") + 1 for turn in dialogue.turns)
+            yield from dialogue.turns
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -183,23 +215,10 @@ def _parse(line: str, place: str) -> Iterator[Dialogue]:
 
 def _until_empty(turns: Iterable[str]) -> Iterator[str]:
     for turn in turns:
-        text = clean(turn)
+        text = clean_text(turn)
         if not text:
             return
         yield text
-
-
-# Kept on purpose: U+200D, which joins emoji. Lone surrogates cannot be encoded at all.
-_UNWANTED = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u200c\u200e\u200f"
-    "\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-
-
-def clean(text: str) -> str:
-    """The text in NFC, without control characters, white space collapsed to single spaces."""
-    text = _UNWANTED.sub("", text)
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def passages(text: str, source: str) -> Iterator[list[str]]:

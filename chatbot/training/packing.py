@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
+import logging
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +16,14 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from chatbot.errors import CorpusError
-from chatbot.training.corpus import Dialogue, Source, read_dialogues, source_of
+from chatbot.training.corpus import Dialogue, Source, Split, read_dialogues, source_of
 from chatbot.training.filters import MIN_WORDS_TO_COPY, has_url, why_no_reply
+from chatbot.training.folders import replace_folder
+
+logger = logging.getLogger(__name__)
 
 Stage = Literal["chat", "pretext"]
 Licences = Literal["all", "open"]
-Split = Literal["train", "valid"]
 
 MAX_REPEATS = 100
 """Times that one reply is learnt from at most, over all sources."""
@@ -89,6 +90,7 @@ def pack(
 
     Raises:
         CorpusError: no files, or one that cannot be read.
+        ChatbotError: the folder cannot be written.
     """
     paths = [Path(file) for file in files]
     if not paths:
@@ -96,6 +98,7 @@ def pack(
     packer = _Packer(tokenizer, stage=stage, licences=licences, split=split)
     for path in sorted(paths, key=packer.weight_of_first, reverse=True):
         packer.add(path)
+        logger.info("%s read, %d replies so far", path.name, len(packer.examples) // 3)
     if not packer.examples:
         names = ", ".join(path.name for path in paths)
         raise CorpusError(
@@ -111,7 +114,14 @@ def pack(
         "left_out": dict(packer.left_out),
         "sources": [{"name": n, **asdict(s)} for n, s in packer.sources.items()],
     }
-    _write_folder(Path(out_dir), packer.arrays(), meta)
+
+    def fill(folder: Path) -> None:
+        for name, values in packer.arrays().items():
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        text = json.dumps(meta, indent=1, ensure_ascii=False) + "\n"
+        (folder / "meta.json").write_text(text, encoding="utf-8")
+
+    replace_folder(Path(out_dir), fill)
     return packer.report()
 
 
@@ -123,25 +133,6 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_folder(
-    out_dir: Path, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
-) -> None:
-    """Writes beside `out_dir` and renames, so that no reader ever sees half a corpus."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    try:
-        new = fresh / "new"
-        new.mkdir()
-        for name, values in arrays.items():
-            np.save(new / f"{name}.npy", values, allow_pickle=False)
-        (new / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
-        if out_dir.exists():
-            out_dir.rename(fresh / "old")
-        new.rename(out_dir)
-    finally:
-        shutil.rmtree(fresh)
 
 
 class _Packer:

@@ -10,29 +10,35 @@ import csv
 import json
 import logging
 import math
-import os
-import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import count, islice
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from huggingface_hub.errors import StrictDataclassError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chatbot.errors import TrainingError
+from chatbot.errors import ChatbotError, TrainingError
 from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
 from chatbot.prompt import MAX_TOKENS, MAX_TURNS, SPECIAL_IDS
 from chatbot.training.batches import Batch, PackedCorpus
+from chatbot.training.folders import replace_folder, settle_folder
 
 logger = logging.getLogger(__name__)
+
+SHAPE_KEYS = frozenset(
+    name for name in MeenaConfig.__annotations__ if not name.endswith("token_id")
+)
+"""What a recipe says of the model; the ids are those of every tokenizer of this project."""
 
 
 class Stage(BaseModel):
@@ -71,6 +77,16 @@ class Recipe(BaseModel):
     checkpoint_every: int = Field(100, ge=1)
     log_every: int = Field(10, ge=1)
     precision: Literal["bf16", "no"] = "bf16"
+
+    @field_validator("shape")
+    @classmethod
+    def _knows_shape(cls, shape: dict[str, Any]) -> dict[str, Any]:
+        # The configuration itself takes any key, and a misspelt width is the published 2,560.
+        if unknown := shape.keys() - SHAPE_KEYS:
+            raise ValueError(
+                f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(SHAPE_KEYS))}"
+            )
+        return shape
 
     @property
     def total_steps(self) -> int:
@@ -113,6 +129,7 @@ class Progress:
     tokens: int = 0  # reply pieces learnt from
     seconds: float = 0.0
     best: float = math.inf
+    losses: list[float] = field(default_factory=list)  # of the steps after the last logged row
 
 
 def train(recipe: Recipe, out: str | Path, *, cpu: bool = False) -> Progress:
@@ -121,12 +138,17 @@ def train(recipe: Recipe, out: str | Path, *, cpu: bool = False) -> Progress:
     Ctrl-C or SIGTERM ends the run after the current step, checkpoint written.
 
     Raises:
-        TrainingError: the folder belongs to another recipe, or a checkpoint cannot be written.
+        TrainingError: the folder belongs to another recipe or cannot be written, the corpora do
+            not fit together, or the loss is no number any more.
         CorpusError: a packed corpus is missing.
     """
-    run = _Run(recipe, Path(out), Accelerator(
-        cpu=cpu, mixed_precision=recipe.precision, gradient_accumulation_steps=recipe.accumulate
-    ))
+    run = _Run(
+        recipe,
+        Path(out),
+        Accelerator(
+            cpu=cpu, mixed_precision=recipe.precision, gradient_accumulation_steps=recipe.accumulate
+        ),
+    )
     with _stop_requests() as stop:
         run.go(stop)
     return run.progress
@@ -140,7 +162,9 @@ class _Run:
         self.progress = Progress()
         self.corpora = [PackedCorpus(stage.corpus) for stage in recipe.stages]
         self.valid = PackedCorpus(recipe.valid)
-        _claim_folder(recipe, out)
+        _check_one_tokenizer([*self.corpora, self.valid])
+        with accelerator.main_process_first():
+            _claim_folder(recipe, out)
         torch.manual_seed(recipe.seed)
         model = _make_model(recipe)
         optimizers = make_optimizers(model, recipe)
@@ -148,6 +172,7 @@ class _Run:
         self.plain = accelerator.unwrap_model(self.model)
         if (out / "checkpoint").exists():
             self._load_checkpoint()
+        self._stream = self._batches()
 
     # -- the loop
 
@@ -155,9 +180,10 @@ class _Run:
         """All remaining steps."""
         recipe, done = self.recipe, self.progress
         self.model.train()
-        losses: list[Tensor] = []
+        losses = [torch.tensor(loss, device=self.accelerator.device) for loss in done.losses]
         clock = time.monotonic()
-        while done.step < recipe.total_steps and not stop.asked:
+        is_stopping = False
+        while done.step < recipe.total_steps and not is_stopping:
             losses.append(self._step())
             done.seconds += time.monotonic() - clock
             clock = time.monotonic()
@@ -165,10 +191,19 @@ class _Run:
                 self._log(torch.stack(losses).mean().item())
                 losses.clear()
             is_last = done.step == recipe.total_steps
+            is_stopping = self._is_agreed(stop.asked)
             if done.step % recipe.eval_every == 0 or is_last:
                 self._evaluate()
-            if done.step % recipe.checkpoint_every == 0 or is_last or stop.asked:
+            if done.step % recipe.checkpoint_every == 0 or is_last or is_stopping:
+                done.losses = [loss.item() for loss in losses]
                 self._save_checkpoint()
+
+    def _is_agreed(self, is_asked: bool) -> bool:
+        """Whether any process was asked to stop: all end after the same step or none can."""
+        if self.accelerator.num_processes == 1:
+            return is_asked
+        asked = torch.tensor(float(is_asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum").item())
 
     def _step(self) -> Tensor:
         """One optimizer step; the mean loss of its batches."""
@@ -186,7 +221,6 @@ class _Run:
                     optimizer.step()
                     optimizer.zero_grad()
             losses.append(loss.detach())
-            self.progress.tokens += int((batch.labels >= 0).sum())
         self.progress.step += 1
         self.progress.stage_step += 1
         return torch.stack(losses).mean()
@@ -208,8 +242,6 @@ class _Run:
         done = self.progress
         if done.stage_step == self.recipe.stages[done.stage].steps:
             done.stage, done.stage_step, done.epoch, done.batch = done.stage + 1, 0, 0, 0
-            self._stream = None
-        if getattr(self, "_stream", None) is None:
             self._stream = self._batches()
         return list(islice(self._stream, self.recipe.accumulate))
 
@@ -218,7 +250,7 @@ class _Run:
         done, stage = self.progress, self.recipe.stages[self.progress.stage]
         corpus = self.corpora[done.stage]
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for done.epoch in count(done.epoch):
+        while True:
             batches = corpus.batches(
                 seed=self.recipe.seed,
                 epoch=done.epoch,
@@ -231,20 +263,36 @@ class _Run:
             )
             while len(share := list(islice(batches, world))) == world:
                 done.batch += world
+                done.tokens += sum(int((batch.labels >= 0).sum()) for batch in share)
                 yield share[rank]
-            done.batch = 0
+            if done.batch == 0:
+                raise TrainingError(
+                    f"an epoch of {stage.corpus} has fewer batches than there are processes "
+                    f"({world}); pack more files, or lower tokens_per_batch"
+                )
+            done.epoch, done.batch = done.epoch + 1, 0
 
     # -- what a run leaves behind
 
     def _log(self, loss: float) -> None:
         done, recipe = self.progress, self.recipe
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {done.step}; the last checkpoint is kept, "
+                "start another run with a lower learning_rate"
+            )
         per_step = done.seconds / done.step
         left = (recipe.total_steps - done.step) * per_step
         self._write_metrics(loss=round(loss, 4))
         logger.info(
             "step %d/%d stage %d epoch %d loss %.3f lr %.2e %.0f reply tokens/s, %s left",
-            done.step, recipe.total_steps, done.stage, done.epoch, loss,
-            recipe.rate(done.step - 1), done.tokens / done.seconds,
+            done.step,
+            recipe.total_steps,
+            done.stage,
+            done.epoch,
+            loss,
+            recipe.rate(done.step - 1),
+            done.tokens / done.seconds,
             time.strftime("%H:%M:%S", time.gmtime(left)),
         )
 
@@ -257,7 +305,11 @@ class _Run:
         self._write_metrics(valid_nll=round(nll, 4))
         logger.info(
             "step %d valid nll %.4f, perplexity %.2f per piece (n=%d pieces)%s",
-            done.step, nll, math.exp(nll), n_tokens, " *best*" if nll < done.best else "",
+            done.step,
+            nll,
+            math.exp(nll),
+            n_tokens,
+            " *best*" if nll < done.best else "",
         )
         if nll < done.best:
             done.best = nll
@@ -269,23 +321,32 @@ class _Run:
             return
         done, path = self.progress, self.out / "metrics.csv"
         row = {
-            "step": done.step, "stage": done.stage, "lr": self.recipe.rate(done.step - 1),
-            "tokens": done.tokens, "seconds": round(done.seconds, 1), "loss": "", "valid_nll": "",
+            "step": done.step,
+            "stage": done.stage,
+            "lr": self.recipe.rate(done.step - 1),
+            "tokens": done.tokens,
+            "seconds": round(done.seconds, 1),
+            "loss": "",
+            "valid_nll": "",
         } | values
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            is_new = not path.exists() or path.stat().st_size == 0
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                if is_new:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
     def _save_checkpoint(self) -> None:
+        random_states = {"rng": self._of_all(torch.get_rng_state())}
+        if torch.cuda.is_available():
+            random_states["rng_cuda"] = self._of_all(torch.cuda.get_rng_state())
         if not self.accelerator.is_main_process:
             return
         tensors, plain = _pack_optimizers([o.optimizer for o in self.optimizers])
-        tensors["rng"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["rng_cuda"] = torch.cuda.get_rng_state()
+        tensors |= random_states
 
         def write(folder: Path) -> None:
             self.plain.save_pretrained(folder)
@@ -303,19 +364,39 @@ class _Run:
             MeenaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).state_dict()
         )
         tensors = load_file(folder / "optimizer.safetensors")
-        torch.set_rng_state(tensors.pop("rng"))
+        torch.set_rng_state(self._own(tensors.pop("rng"), torch.get_rng_state()))
         if (rng := tensors.pop("rng_cuda", None)) is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(rng)
+            torch.cuda.set_rng_state(self._own(rng, torch.cuda.get_rng_state()))
         _unpack_optimizers([o.optimizer for o in self.optimizers], tensors, state["optimizer"])
-        _cut_metrics(self.out / "metrics.csv", self.progress.step)
+        if self.accelerator.is_main_process:
+            _cut_metrics(self.out / "metrics.csv", self.progress.step)
         logger.info("going on from step %d of %d", self.progress.step, self.recipe.total_steps)
+
+    def _of_all(self, state: Tensor) -> Tensor:
+        """The random states of all processes, one behind the other."""
+        return self.accelerator.gather(state.to(self.accelerator.device)).cpu()
+
+    def _own(self, states: Tensor, like: Tensor) -> Tensor:
+        """This process's part of what `_of_all` gave."""
+        n_states, world = len(states) // len(like), self.accelerator.num_processes
+        if n_states != world:
+            logger.warning(
+                "the run was left by %d processes and goes on with %d: it will not be exactly the "
+                "run that it would have been",
+                n_states,
+                world,
+            )
+        # Cloned: torch reads a state from the start of its storage, whatever the view.
+        return states.view(n_states, -1)[self.accelerator.process_index % n_states].clone()
 
 
 def make_optimizers(
     model: MeenaForConditionalGeneration, recipe: Recipe
 ) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest."""
-    matrices, rest, plain = [], [], []
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and "blocks" in name and "depthwise" not in name
         if recipe.optimizer == "muon" and is_matrix:
@@ -330,10 +411,14 @@ def make_optimizers(
         torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     ]
     if matrices:
-        optimizers.append(torch.optim.Muon(
-            matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ))
+        optimizers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=recipe.learning_rate,
+                weight_decay=recipe.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
     return optimizers
 
 
@@ -369,57 +454,77 @@ def validation_loss(
 
 def _make_model(recipe: Recipe) -> MeenaForConditionalGeneration:
     if recipe.init_from:
+        # Checked here: the loader takes a folder that is not there for a name on a hub.
+        if not (Path(recipe.init_from) / "config.json").is_file():
+            raise TrainingError(
+                f"init_from: no model in {recipe.init_from}; give a folder with config.json and "
+                "model.safetensors, such as the `best` of another run"
+            )
         return MeenaForConditionalGeneration.from_pretrained(
             recipe.init_from, dtype=torch.float32, **recipe.shape
         )
-    config = MeenaConfig(
-        pad_token_id=SPECIAL_IDS.pad,
-        bos_token_id=SPECIAL_IDS.bos,
-        eos_token_id=SPECIAL_IDS.eos,
-        decoder_start_token_id=SPECIAL_IDS.bos,
-        **recipe.shape,
-    )
+    try:
+        config = MeenaConfig(
+            pad_token_id=SPECIAL_IDS.pad,
+            bos_token_id=SPECIAL_IDS.bos,
+            eos_token_id=SPECIAL_IDS.eos,
+            decoder_start_token_id=SPECIAL_IDS.bos,
+            **recipe.shape,
+        )
+    except (StrictDataclassError, ValueError) as error:
+        raise TrainingError(f"shape: {error}") from error
     return MeenaForConditionalGeneration(config)
+
+
+def _check_one_tokenizer(corpora: Sequence[PackedCorpus]) -> None:
+    digests = {str(corpus.meta["tokenizer_sha256"])[:12] for corpus in corpora}
+    if len(digests) > 1:
+        raise TrainingError(
+            f"the corpora were packed with different tokenizers ({', '.join(sorted(digests))}); "
+            "pack all of them, the validation corpus too, with one"
+        )
 
 
 def _claim_folder(recipe: Recipe, out: Path) -> None:
     """Writes the recipe into the run's folder, or checks that it is the one already there."""
     path = out / "recipe.json"
-    if path.exists():
-        if read_recipe(path) != recipe:
-            raise TrainingError(
-                f"{out} holds a run of another recipe ({path}); "
-                "give another --out, or the recipe that the run was started with"
-            )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+    try:
+        if not path.exists():
+            out.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name("recipe.json.new")
+            fresh.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+            fresh.replace(path)
+        for name in ("checkpoint", "best"):
+            settle_folder(out / name)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+    if read_recipe(path) != recipe:
+        raise TrainingError(
+            f"{out} holds a run of another recipe ({path}); "
+            "give another --out, or the recipe that the run was started with"
+        )
 
 
-def _write_folder(target: Path, write: Any) -> None:
-    """Has `write(folder)` fill a fresh folder, then puts it in the place of `target`.
+def _write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Has `fill(folder)` fill a fresh folder, then puts it in the place of `target`.
 
     Raises:
         TrainingError: the disk is full or not writable; what was there before stays.
     """
-    fresh, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        write(fresh)
-        for file in fresh.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {target}: {error.strerror or error}; what was there before is kept. "
-            "Make room, then run the same command: it goes on from the last checkpoint"
-        ) from error
+        replace_folder(target, fill)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise _cannot_write(target, error) from error
+    except ChatbotError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _cannot_write(path: Path, error: Exception) -> TrainingError:
+    reason = getattr(error, "strerror", None) or error
+    return TrainingError(
+        f"cannot write {path}: {reason}; the last checkpoint is kept. "
+        "Make room, then run the same command: it goes on from there"
+    )
 
 
 def _pack_optimizers(
@@ -454,13 +559,15 @@ def _unpack_optimizers(
 
 def _cut_metrics(path: Path, step: int) -> None:
     """Drops the rows written after the checkpoint that the run goes on from."""
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         return
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    kept = [row for row in rows if row[0] == "step" or int(row[0]) <= step]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(kept)
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *kept])
+    fresh.replace(path)
 
 
 @dataclass(slots=True)

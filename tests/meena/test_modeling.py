@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -430,7 +430,8 @@ def test_embeddings_and_output_are_one_tensor(tmp_path, tiny_model):
     assert tiny_model.lm_head.weight is tiny_model.model.shared.weight
     tiny_model.save_pretrained(tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert sum("shared" in name or "lm_head" in name for name in file.keys()) == 1
+        names = file.keys()
+    assert sum("shared" in name or "lm_head" in name for name in names) == 1
     loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     assert loaded.lm_head.weight is loaded.model.shared.weight
 

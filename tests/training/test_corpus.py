@@ -6,8 +6,9 @@ import lzma
 import pytest
 
 from chatbot.errors import CorpusError
+from chatbot.prompt import clean_text
 from chatbot.training.corpus import (
-    clean,
+    SOURCES,
     corpus_files,
     passages,
     read_dialogues,
@@ -40,9 +41,23 @@ def test_a_missing_folder_or_file_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"x\.jsonl\.xz does not exist"):
         list(read_dialogues(tmp_path / "x.jsonl.xz"))
     with pytest.raises(CorpusError, match="no folder"):
-        corpus_files(tmp_path / "nowhere")
+        corpus_files(tmp_path / "nowhere", split="train")
     with pytest.raises(CorpusError, match=r"no file \*\.valid\.jsonl"):
         corpus_files(tmp_path, split="valid")
+
+
+def test_files_belong_to_the_split_in_their_name_and_else_to_training(tmp_path):
+    train = ["a.train.jsonl.xz", "b.00.train.jsonl", "books.00.jsonl.xz", "c.jsonl"]
+    for name in [*train, "a.valid.jsonl.xz", "a.test.jsonl", "SOURCES.md", "d.json"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in corpus_files(tmp_path, split="train")] == train
+    assert [path.name for path in corpus_files(tmp_path, split="valid")] == ["a.valid.jsonl.xz"]
+
+
+def test_what_is_non_commercial_or_not_stated_is_not_open():
+    for name, source in SOURCES.items():
+        closed = any(mark in source.licence for mark in ("NC", "non-comm", "none", "GPL", "sitcom"))
+        assert source.is_open != closed, name
 
 
 def test_a_cut_off_archive_is_named_with_its_line(tmp_path):
@@ -61,8 +76,8 @@ def test_plain_and_compressed_files_read_the_same(sample_file, tmp_path):
 
 def test_clean_text_stays_as_it_is_and_dirty_text_becomes_clean():
     dirty = " a\x00b\u200b  c\td\u1112\u1161\u11ab \ud800"
-    assert clean(dirty) == "ab c d한"
-    assert clean(clean(dirty)) == clean(dirty)
+    assert clean_text(dirty) == "ab c d한"
+    assert clean_text(clean_text(dirty)) == clean_text(dirty)
 
 
 def test_a_turn_left_empty_ends_its_dialogue(write_dialogues):

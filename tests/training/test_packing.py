@@ -80,6 +80,17 @@ def test_open_licences_leave_out_the_others(tiny_tokenizer, tmp_path, write_dial
     assert report.left_out == {"dailydialog": 4, "never_heard_of": 4}
 
 
+def test_the_pretext_stage_takes_running_text_and_leaves_out_chat(
+    tiny_tokenizer, tmp_path, write_dialogues, numbered
+):
+    names = ["dailydialog", "changelog", "book_dialogues", "sgd"]
+    files = [write_dialogues(name, numbered(4 * i, 4)) for i, name in enumerate(names)]
+    report = pack(files, tiny_tokenizer, tmp_path / "out", stage="pretext")
+    weights = {name: source.weight for name, source in report.sources.items()}
+    assert weights == {"changelog": 1.0, "book_dialogues": 1.0, "sgd": 0.3}
+    assert report.left_out == {"dailydialog": 4}
+
+
 def test_nothing_to_pack_is_said(tiny_tokenizer, tmp_path, write_dialogues):
     with pytest.raises(CorpusError, match="no files"):
         pack([], tiny_tokenizer, tmp_path / "out")

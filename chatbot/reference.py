@@ -1,0 +1,131 @@
+"""How a generator talks when nobody steers it, measured once on replies to plain openers.
+
+Steering is calibrated against this: how often words come by themselves, how long replies are, and
+how a word that has begun goes on. Knows nothing of attributes.
+
+Shapes: `n` positions of all sampled replies, `H` hidden size, `V` pieces.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from chatbot.backbone import Backbone
+from chatbot.decoding import choose
+from chatbot.prompt import build_context
+from chatbot.types import Sampling
+
+OPENERS = {
+    "en": (
+        "Hi! How are you today?",
+        "What do you like to do in your free time?",
+        "I had a long day at work.",
+        "Did you watch anything good lately?",
+        "My sister is coming to visit me next week.",
+        "What should I do this weekend?",
+        "I don't know what to say.",
+        "Tell me something about yourself.",
+    ),
+    "ko": (
+        "안녕! 오늘 어때?",
+        "시간 날 때 뭐 하는 거 좋아해?",
+        "오늘 일이 많아서 힘들었어.",
+        "요즘 재미있게 본 거 있어?",
+        "다음 주에 동생이 놀러 와.",
+        "이번 주말에 뭐 하지?",
+        "무슨 말을 해야 할지 모르겠어.",
+        "너에 대해서 얘기해 줘.",
+    ),
+}
+"""Said to the generator; neither happy nor angry, on no topic."""
+
+LEAD_IN = {"en": "I really", "ko": "나는 진짜"}
+"""What stands before a word whose continuations are asked for."""
+
+_SAMPLES = 8
+_STEPS = 32
+_SEED = 20
+_LEAST_REMAINING = 3.0
+
+
+class Reference:
+    """Replies of one generator in one language, and what follows from them.
+
+    Attributes:
+        replies: pieces of each, drawn from the untouched model at temperature 1.
+        hidden: (n, H) final hidden states, one before each piece of each reply, in order.
+        remaining: expected number of pieces still to come, by the number drawn.
+    """
+
+    def __init__(self, backbone: Backbone, language: str):
+        self._backbone = backbone
+        special = backbone.special
+        self._prompts = [
+            build_context([backbone.pieces(opener)], special).ids for opener in OPENERS[language]
+        ]
+        self._lead_in = [special.bos, *backbone.pieces(LEAD_IN[language])]
+        self.replies, self.hidden = self._draw()
+        self.remaining = _remaining([len(reply) for reply in self.replies])
+
+    @property
+    def length(self) -> float:
+        """Mean number of pieces of a reply."""
+        return self.remaining[0]
+
+    @torch.inference_mode()
+    def log_probs(self, support: Tensor) -> Tensor:
+        """(n, S) of the pieces `support`, at the positions of `hidden`."""
+        logits = self._backbone.logits(self.hidden)
+        return logits[:, support] - logits.logsumexp(1, keepdim=True)
+
+    @torch.inference_mode()
+    def continuations(self, paths: Sequence[tuple[int, ...]]) -> Tensor:
+        """(n, V) probabilities of the piece behind each of n paths of equal length.
+
+        A path is read behind `LEAD_IN`, as an answer to the first opener: an estimate that is
+        made once, not one for the conversation at hand.
+        """
+        backbone = self._backbone
+        state = backbone.start(self._prompts[:1], 1)
+        for piece in self._lead_in:
+            _, state = backbone.step(self._tensor([piece]), state)
+        backbone.keep_rows(state, self._tensor([0] * len(paths)))
+        for ids in zip(*paths, strict=True):
+            hidden, state = backbone.step(self._tensor(ids), state)
+        return backbone.logits(hidden).softmax(-1)
+
+    def _tensor(self, ids: Sequence[int]) -> Tensor:
+        return torch.tensor(ids, device=self._backbone.device)
+
+    @torch.inference_mode()
+    def _draw(self) -> tuple[list[list[int]], Tensor]:
+        """`replies` and `hidden`."""
+        backbone, n = self._backbone, len(self._prompts) * _SAMPLES
+        sampling = Sampling(temperature=1.0)
+        numbers = torch.rand(_STEPS, n, generator=torch.Generator().manual_seed(_SEED))
+        state = backbone.start(self._prompts, _SAMPLES)
+        ids = self._tensor([backbone.special.bos] * n)
+        drawn, states = [], []
+        for step in range(_STEPS):
+            hidden, state = backbone.step(ids, state)
+            ids = choose(backbone.logits(hidden), numbers[step].to(backbone.device), sampling)
+            drawn.append(ids)
+            states.append(hidden)
+        replies = [_until(row, backbone.special.eos) for row in torch.stack(drawn, dim=1).tolist()]
+        rows = torch.stack(states, dim=1)  # (replies, steps, H)
+        hidden = torch.cat([row[: len(ids)] for row, ids in zip(rows, replies, strict=True)])
+        return replies, hidden
+
+
+def _until(ids: list[int], last: int) -> list[int]:
+    return ids[: ids.index(last) + 1] if last in ids else ids
+
+
+def _remaining(lengths: Sequence[int]) -> tuple[float, ...]:
+    """Mean number of pieces still to come, given that so many were drawn and it goes on."""
+    means = []
+    for drawn in range(_STEPS):
+        left = [length - drawn for length in lengths if length > drawn]
+        means.append(max(_LEAST_REMAINING, sum(left) / len(left)) if left else _LEAST_REMAINING)
+    return tuple(means)

@@ -1,0 +1,457 @@
+"""Steering while a reply is drawn: from the strengths that are asked to a shift of the logits.
+
+What is controlled is the reply, not the piece: a strength buys a budget of words of the attribute
+over the whole reply, and nothing more is done once they have come.
+
+- *Budget.* By itself the generator brings c words into a reply. Strength s asks for
+  c + s * (FULL_WORDS - c) of them, so that 0.5 joy and 0.5 anger mean the same number of words
+  although joyful words are ten times as common.
+- *Rate.* What is missing of the budget, divided by the pieces that are expected to come, is the
+  rate at which words are needed now. The attribute's rate curve gives the price (log-odds) that
+  buys this rate on average; where a word fits, the same price buys more of it than where none
+  does. The rate rises while no word comes and the price falls to zero when the budget is met: the
+  gate closes and the generator is left alone.
+- *End.* Ending the reply gives up what is missing. If m words are missing and come as a Poisson
+  process, the reply ends without any with chance exp(-m); the chain conditioned on the words
+  coming (Doob's h-transform) therefore ends with exp(-m) of the odds: the end piece loses m.
+- *Tilt.* The prices become masses, and all attributes' masses are reached together with the least
+  KL divergence (`attribute_models.tilt`), so that joy, surprise and a topic are budgets that add
+  up rather than forces that fight. Then the tilt is shrunk where a piece would cost more than
+  `kl_limit`. Fusion, the geometric mean p'^g * p^(1-g) with the clean distribution p, is p tilted
+  by g times the prices, so it costs nothing.
+
+A negative strength lowers the odds of every word, always.
+
+The mode is called `hidden` because the tilt is a shift of the final hidden state h: with output
+embedding W and the words' features phi, softmax(W h + phi x) is softmax([W phi] [h; x]), a step
+along coordinates that W does not have. A step inside W's own coordinates, W'(q - p) times
+a size (`AttributeModel.gradient`), would also move pieces that merely lie near; for a bag it
+reaches the same mass only at a higher KL divergence, as the tilt is the minimum over all
+distributions of that mass. Pieces that lie near and should count are the bag's soft members.
+
+Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
+"""
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attribute_models.bow import Bag
+from attribute_models.calibration import RateCurve
+from attribute_models.lexicon import WordList, language_of, load_shipped, shipped_lists
+from attribute_models.tilt import Field, Tilted, limit, solve, tilt
+from attribute_models.trie import Pieces, Place
+from chatbot.backbone import Backbone
+from chatbot.controls import Controls
+from chatbot.errors import UnknownAttributeError
+from chatbot.reference import Reference
+from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
+
+FULL_WORDS = 2.0
+"""Words of an attribute that strength 1 asks for in a reply."""
+
+LEAST_ODDS = 0.02
+"""What strength -1 leaves of the odds of a word."""
+
+MOST_MASS = 0.9
+"""Share of the probability that all attributes together may ask for."""
+
+_MISS = 0.01
+"""Mass by which a target counts as missed."""
+
+_CLOSED = TokenTrace({}, {}, {}, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bag with what it does by itself in one language of one generator.
+
+    Attributes:
+        curve: what a price buys.
+        clean_words: words of an unsteered reply, c.
+        remaining: expected pieces still to come, by the number drawn.
+    """
+
+    bag: Bag
+    curve: RateCurve
+    clean_words: float
+    remaining: Sequence[float]
+
+    @property
+    def name(self) -> str:
+        return self.bag.spec.name
+
+    def wanted(self, strength: float) -> float:
+        """Words that a reply should have."""
+        if strength < 0:
+            return self.clean_words * max(LEAST_ODDS, 1 + strength)
+        return self.clean_words + strength * max(0.0, FULL_WORDS - self.clean_words)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is asked of one conversation's candidates.
+
+    Attributes:
+        strengths: of the attributes asked for, by name, none of them 0.
+        columns: of these attributes among the bags of the batch.
+        without_words: attributes that have no list in the conversation's language.
+    """
+
+    controls: Controls
+    strengths: dict[str, float]
+    columns: dict[str, int] = field(default_factory=dict)
+    without_words: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Row:
+    """One candidate while it is drawn."""
+
+    plan: _Plan
+    share: float
+    places: dict[str, Place]
+    tokens: list[TokenTrace] = field(default_factory=list)
+    drawn: int = 0
+    is_done: bool = False
+    out_of_reach: set[str] = field(default_factory=set)
+    fallbacks: int = 0
+
+
+class Steerer:
+    """The attributes that one generator can be steered by; shared by threads.
+
+    Bags are bound when first asked for and never changed after.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self._backbone = backbone
+        self._lists: dict[str, dict[str | None, WordList]] = {
+            name: {one.language: one for one in map(load_shipped, files)}
+            for name, files in shipped_lists().items()
+        }
+        self._pieces: Pieces | None = None
+        self._references: dict[str, Reference] = {}
+        self._bound: dict[tuple[str, str], Bound] = {}
+        self._lock = threading.RLock()
+
+    def names(self) -> list[str]:
+        """Of all attributes, sorted."""
+        return sorted(self._lists)
+
+    def add(self, words: WordList) -> None:
+        """Makes a list of one's own an attribute; in the place of another of the same name."""
+        with self._lock:
+            self._lists = {**self._lists, words.name: {words.language: words}}
+            self._bound = {key: one for key, one in self._bound.items() if key[0] != words.name}
+
+    def check(self, strengths: Mapping[str, float]) -> None:
+        """Raises UnknownAttributeError for names that there is no attribute of."""
+        for name in strengths:
+            if name not in self._lists:
+                raise UnknownAttributeError(
+                    f"no attribute named {name!r}; known: {', '.join(self.names())}. "
+                    "Fix the name, or add a word list of your own with --bag FILE or "
+                    "Chatbot.add_attribute(load_list(FILE))"
+                )
+
+    def start(
+        self,
+        controls: Sequence[Controls],
+        conversations: Sequence[Sequence[str]],
+        *,
+        candidates: int,
+        temperature: float,
+    ) -> "Steering | None":
+        """The steering of a batch; None where nothing is asked of any conversation."""
+        plans, bags = [], {}
+        for asked, turns in zip(controls, conversations, strict=True):
+            strengths = asked.at((len(turns) + 1) // 2)
+            self.check(strengths)
+            wanted = {name: strength for name, strength in strengths.items() if strength}
+            language = _language(turns)
+            bound = {name: self.bound(name, language) for name in wanted}
+            there = {name: one for name, one in bound.items() if one is not None}
+            missing = tuple(name for name, one in bound.items() if one is None)
+            plan = _Plan(asked, {name: wanted[name] for name in there}, without_words=missing)
+            for name, one in there.items():
+                bags.setdefault(id(one), one)
+                plan.columns[name] = list(bags).index(id(one))
+            plans.append(plan)
+        if not any(plan.strengths or plan.without_words for plan in plans):
+            return None
+        return Steering(
+            self._backbone, plans, list(bags.values()),
+            candidates=candidates, temperature=temperature,
+        )  # fmt: skip
+
+    def bound(self, name: str, language: str) -> Bound | None:
+        """The attribute in a language, measured on the generator; None without words for it."""
+        lists = self._lists[name]
+        words = lists.get(language, lists.get(None))
+        if words is None:
+            return None
+        with self._lock:
+            if (name, language) not in self._bound:
+                self._bound[name, language] = self._bind(words, language)
+            return self._bound[name, language]
+
+    @torch.inference_mode()
+    def _bind(self, words: WordList, language: str) -> Bound:
+        if language not in self._references:
+            self._references[language] = Reference(self._backbone, language)
+        if self._pieces is None:
+            texts = [self._backbone.text([piece]) for piece in range(self._backbone.vocab_size)]
+            self._pieces = Pieces.of(self._backbone.pieces, texts)
+        reference = self._references[language]
+        rivals = [
+            lists[words.language]
+            for name, lists in self._lists.items()
+            if name != words.name and words.language in lists
+        ]
+        bag = Bag(
+            words, self._pieces, self._backbone.output_embedding(),
+            continuations=reference.continuations, rivals=rivals,
+        )  # fmt: skip
+        places = []
+        for reply in reference.replies:
+            place = Place()
+            for piece in reply:
+                places.append(place)
+                place = bag.trie.advance(place, piece)
+        chance, weight = bag.features(places)
+        curve = RateCurve.measure(reference.log_probs(bag.support), chance, weight)
+        return Bound(bag, curve, curve.clean * reference.length, reference.remaining)
+
+
+class Steering:
+    """The steering of one batch; lives as long as its candidates are drawn.
+
+    `shift` changes the logits of a step, `read` takes what was drawn from them.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        plans: Sequence[_Plan],
+        bags: Sequence[Bound],
+        *,
+        candidates: int,
+        temperature: float,
+    ):
+        self._bags = bags
+        self._temperature = temperature or 1.0  # greedy: the argmax of the tilted distribution
+        self._eos = backbone.special.eos
+        device = backbone.device
+        end = torch.tensor([self._eos], device=device)
+        self._support = torch.cat([*(one.bag.support for one in bags), end]).unique()
+        self._columns = [torch.searchsorted(self._support, one.bag.support) for one in bags]
+        self._end_column = int(torch.searchsorted(self._support, end))
+        self._plans = plans
+        self._groups = [
+            [self._row(plan, candidate) for candidate in range(candidates)] for plan in plans
+        ]
+        self._rows = [row for group in self._groups for row in group]
+
+    def _row(self, plan: _Plan, candidate: int) -> _Row:
+        spread = plan.controls.spread
+        places = {name: Place() for name in plan.strengths}
+        return _Row(plan, spread[candidate % len(spread)], places)
+
+    # -- one step of the decoder
+
+    def shift(self, logits: Tensor) -> None:
+        """Steers the logits (B, V) of the next piece, in place.
+
+        A row of which nothing is asked now, or whose logits are not finite, is left as it is.
+        """
+        asked = [(at, row, *self._prices(row)) for at, row in enumerate(self._rows)]
+        steered = [one for one in asked if not one[1].is_done and (any(one[2]) or one[3])]
+        for _, row, _, _ in (one for one in asked if not one[1].is_done):
+            row.tokens.append(_CLOSED)
+        if not steered:
+            return
+        rows = [row for _, row, _, _ in steered]
+        index = torch.tensor([at for at, *_ in steered], device=logits.device)
+        price = torch.tensor([prices for _, _, prices, _ in steered], device=logits.device)
+        missing = torch.tensor([missing for *_, missing in steered], device=logits.device)
+
+        before, field_ = self._field(logits[index], rows, missing)
+        price, after = self._solve(field_, price, rows)
+        fusion = price.new_tensor([row.plan.controls.fusion for row in rows])
+        if bool((fusion < 1).any()):
+            price, field_.offset = price * fusion[:, None], field_.offset * fusion[:, None]
+            after = tilt(field_, price)
+        most = price.new_tensor([row.plan.controls.kl_limit for row in rows])
+        scale, after = limit(field_, price, after, most)
+
+        fine = after.kl.isfinite() & after.shift.isfinite().all(1)
+        change = self._temperature * after.shift.where(fine[:, None], torch.zeros_like(after.kl[:1]))
+        logits[index[:, None], self._support] += change
+        self._note(rows, before, after, price * scale[:, None], fine)
+
+    def read(self, ids: Sequence[int]) -> None:
+        """Takes the pieces that were drawn, one for each row."""
+        for row, piece in zip(self._rows, ids, strict=True):
+            if not row.is_done:
+                row.drawn += 1
+                row.is_done = piece == self._eos
+                for name, column in row.plan.columns.items():
+                    trie = self._bags[column].bag.trie
+                    row.places[name] = trie.advance(row.places[name], piece)
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Goes on with `rows` only, as the decoder does."""
+        self._rows = [self._rows[row] for row in rows]
+
+    def _prices(self, row: _Row) -> tuple[list[float], float]:
+        """The price of every bag (A,), 0 where nothing is asked, and the words missing in all."""
+        prices, missing = [0.0] * len(self._bags), 0.0
+        for name, column in row.plan.columns.items():
+            bound, strength = self._bags[column], row.plan.strengths[name] * row.share
+            if strength < 0:
+                prices[column] = math.log(max(LEAST_ODDS, 1 + strength))
+                continue
+            wanted = bound.wanted(strength)
+            lacking = min(wanted - row.places[name].so_far, wanted - bound.clean_words)
+            if lacking > 0:
+                left = bound.remaining[min(row.drawn, len(bound.remaining) - 1)]
+                rate = bound.curve.clean + lacking / left
+                prices[column] = bound.curve.price(rate)
+                missing += lacking
+        return prices, missing
+
+    def _field(self, logits: Tensor, rows: list[_Row], missing: Tensor) -> tuple[Tensor, Field]:
+        """The masses (B, A) before any tilt, and what there is to tilt."""
+        scaled = logits / self._temperature
+        log_p = scaled[:, self._support] - scaled.logsumexp(1, keepdim=True)
+        shape = (*log_p.shape, len(self._bags))
+        chance, weight = log_p.new_zeros(shape), log_p.new_zeros(shape)
+        for column, one in enumerate(self._bags):
+            asking = [at for at, row in enumerate(rows) if column in row.plan.columns.values()]
+            places = [rows[at].places[one.name] for at in asking]
+            at = torch.tensor(asking, device=log_p.device)[:, None]
+            chance[at, self._columns[column], column], weight[at, self._columns[column], column] = (
+                one.bag.features(places)
+            )
+        offset = torch.zeros_like(log_p)
+        offset[:, self._end_column] = -missing
+        field_ = Field(log_p, chance, weight, offset)
+        before = (log_p.exp()[:, None, :] @ (chance * weight)).squeeze(1)
+        return before, field_
+
+    def _solve(
+        self, field_: Field, price: Tensor, rows: list[_Row]
+    ) -> tuple[Tensor, Tilted]:
+        """The prices (B, A) at which each bag has the mass that its own price alone would buy."""
+        after = tilt(field_, price)
+        active = price != 0
+        several = (active.sum(1) > 1).nonzero().squeeze(1)
+        if not len(several):
+            return price, after
+        alone = torch.zeros_like(price)
+        for column in range(price.shape[1]):
+            only = torch.zeros_like(price)
+            only[:, column] = price[:, column]
+            alone[:, column] = tilt(field_, only).mass[:, column]
+        total = (alone * active).sum(1, keepdim=True)
+        wanted = alone * (MOST_MASS / total.clamp_min(MOST_MASS))
+        solved, after = solve(field_, wanted, price, active)
+        out_of_reach = active & (((after.mass - wanted).abs() > _MISS) | (wanted < alone))
+        for at in several.tolist():
+            for name, column in rows[at].plan.columns.items():
+                if out_of_reach[at, column]:
+                    rows[at].out_of_reach.add(name)
+        return solved, after
+
+    def _note(
+        self, rows: list[_Row], before: Tensor, after: Tilted, price: Tensor, fine: Tensor
+    ) -> None:
+        """Writes what was done into the rows' traces."""
+        numbers = torch.cat([before, after.mass, price, after.kl[:, None]], dim=1).tolist()
+        n_bags = len(self._bags)
+        for row, values, is_fine in zip(rows, numbers, fine.tolist(), strict=True):
+            if not is_fine:
+                row.fallbacks += 1
+                continue
+            columns = row.plan.columns
+            row.tokens[-1] = TokenTrace(
+                before={name: values[at] for name, at in columns.items()},
+                after={name: values[n_bags + at] for name, at in columns.items()},
+                price={name: values[2 * n_bags + at] for name, at in columns.items()},
+                kl=values[-1],
+            )
+
+    # -- what came of it
+
+    def share(self, group: int, candidate: int) -> float | None:
+        """The candidate's own share of the strengths; None where nothing was asked."""
+        row = self._groups[group][candidate]
+        return row.share if row.plan.strengths else None
+
+    def fit(self, group: int, candidate: int) -> float | None:
+        """How far the candidate shows what was asked, from 0 to 1, weighted by the strengths."""
+        row = self._groups[group][candidate]
+        strengths = row.plan.strengths
+        if not strengths:
+            return None
+        met = sum(abs(value) * self._met(row, name) for name, value in strengths.items())
+        return met / max(1.0, sum(map(abs, strengths.values())))
+
+    def trace(self, group: int, candidate: int) -> SteeringTrace | None:
+        """What was done to a candidate; None where nothing was asked."""
+        row = self._groups[group][candidate]
+        if not row.plan.strengths:
+            return None
+        attributes = {}
+        for name, strength in row.plan.strengths.items():
+            bound, place = self._bags[row.plan.columns[name]], row.places[name]
+            attributes[name] = AttributeTrace(
+                strength=strength,
+                language=bound.bag.spec.language,
+                digest=bound.bag.spec.digest,
+                wanted=bound.wanted(strength),
+                realised=place.so_far,
+                words=place.words_so_far,
+            )
+        return SteeringTrace("hidden", row.share, attributes, tuple(row.tokens))
+
+    def notes(self, group: int, candidate: int) -> tuple[str, ...]:
+        """What the reader of the reply should know about a candidate's steering, in words."""
+        row = self._groups[group][candidate]
+        notes = [
+            f"{name} has no words in the language of this conversation; it was not steered."
+            for name in row.plan.without_words
+        ]
+        if row.out_of_reach:
+            notes.append(f"{', '.join(sorted(row.out_of_reach))} could not all be had to the full.")
+        if row.fallbacks:
+            notes.append(f"{row.fallbacks} pieces were not steered: their logits were not finite.")
+        notes += [
+            f"{name} had no effect: {why}."
+            for name in row.plan.strengths
+            if (why := self._why_no_effect(row, name))
+        ]
+        return tuple(notes)
+
+    def _met(self, row: _Row, name: str) -> float:
+        """How far what was asked of an attribute came true, from 0 to 1."""
+        strength, realised = row.plan.strengths[name], row.places[name].so_far
+        if strength < 0:
+            return 1 / (1 + realised)
+        return min(1.0, realised / self._bags[row.plan.columns[name]].wanted(strength))
+
+    def _why_no_effect(self, row: _Row, name: str) -> str:
+        if row.plan.strengths[name] > 0:
+            return "" if row.places[name].so_far else "none of its words came"
+        lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in row.tokens)
+        return "" if lowered > _MISS else "none of its words was near"
+
+
+def _language(turns: Sequence[str]) -> str:
+    """The language of the newest turn that has letters; English if none has."""
+    return next((found for turn in reversed(turns) if (found := language_of(turn))), "en")

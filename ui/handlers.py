@@ -1,0 +1,437 @@
+"""What happens on each action of a visitor: functions from values to values, without Gradio.
+
+The store is the only truth about conversations. A `Screen` holds what one visitor sees beside
+them; every handler gives the next one. A problem becomes words on the screen, where it happened.
+"""
+
+import functools
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+from chatbot.errors import ChatbotError, InputError
+from chatbot.store import Conversations, Store, StoredMessage
+from chatbot.types import Progress, Ranking, Reply, Sampling
+from ui.texts import LANGUAGES, Language, preferred_language, text
+from ui.turns import Settings, Turns
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{32,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all visitors share."""
+
+    turns: Turns
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Kept in the visitor's browser, so that a reload finds the chats again.
+
+    Attributes:
+        id: drawn by us; whoever has it sees the chats, so it goes to no other place.
+        conversation_id: the chat that was open last.
+    """
+
+    id: str
+    conversation_id: int | None = None
+    language: Language = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What one visitor sees beside what the store holds.
+
+    Attributes:
+        inspected_id: message whose making is shown.
+        editing_id: message that the composer holds a new version of.
+        renaming_id, deleting_id: conversation whose row asks for a name, or for a yes.
+        answering_id: message to which a reply is being made; None when none is.
+        progress: about that reply, in words.
+        part: of it done, 0 to 1.
+        problem: what went wrong last, in words.
+        notice: what else to tell about the last action.
+    """
+
+    conversation_id: int | None = None
+    language: Language = "en"
+    search: str = ""
+    inspected_id: int | None = None
+    editing_id: int | None = None
+    renaming_id: int | None = None
+    deleting_id: int | None = None
+    answering_id: int | None = None
+    progress: str = ""
+    part: float = 0.0
+    problem: str = ""
+    notice: str = ""
+
+    def settled(self) -> "Screen":
+        """The same, with nothing pending and nothing to tell."""
+        return replace(
+            self, renaming_id=None, deleting_id=None, answering_id=None, progress="", part=0.0,
+            problem="", notice="",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A press on something that we drew.
+
+    Attributes:
+        do: what is asked for.
+        id: of the message or conversation it is about.
+        value: what was typed or which one was meant.
+    """
+
+    do: str
+    id: int = 0
+    value: str = ""
+
+
+def read_action(data: Any) -> Action:
+    """The action in the data of a browser's event, which anybody could have sent.
+
+    Raises:
+        InputError: it is none of ours.
+    """
+    if isinstance(data, Mapping):
+        do, number, value = data.get("do"), data.get("id", "0"), data.get("value", "")
+        is_text = all(isinstance(part, str) for part in (do, number, value))
+        if is_text and re.fullmatch("[0-9]{1,18}", number):
+            return Action(do, int(number), value)
+    raise InputError("this action is unknown; reload the page")
+
+
+def read_visitor(kept: Any, accept_language: str = "") -> Visitor:
+    """Who the browser says is there; somebody new where it says nothing that we wrote."""
+    if isinstance(kept, Mapping):
+        visitor_id, open_id, language = (
+            kept.get(key) for key in ("id", "conversation_id", "language")
+        )
+        if isinstance(visitor_id, str) and _VISITOR.fullmatch(visitor_id):
+            return Visitor(
+                visitor_id,
+                open_id if isinstance(open_id, int) and 0 < open_id < 1 << 63 else None,
+                language if language in LANGUAGES else "en",
+            )
+    return Visitor(secrets.token_urlsafe(32), language=preferred_language(accept_language))
+
+
+def read_settings(
+    candidates: Any, temperature: Any, top_k: Any, top_p: Any, max_new_tokens: Any, novelty: Any,
+    seed: Any,
+) -> Settings:  # fmt: skip
+    """The settings of the panel.
+
+    Raises:
+        InputError: one is no number or out of its range.
+    """
+    numbers = (candidates, temperature, top_k, top_p, max_new_tokens, novelty)
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise InputError(f"the settings are {numbers}; every one is a number")
+    sampling = Sampling(
+        candidates=int(candidates), temperature=float(temperature), top_k=int(top_k),
+        top_p=float(top_p), max_new_tokens=int(max_new_tokens),
+    )  # fmt: skip
+    if seed is not None and (not isinstance(seed, int | float) or seed != int(seed)):
+        raise InputError(f"the seed is {seed}; give a whole number, or leave it empty")
+    return Settings(sampling, Ranking(novelty=float(novelty)), None if seed is None else int(seed))
+
+
+def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
+    """The turns of a branch as the bot reads them: what one side said in a row is one turn."""
+    turns: list[str] = []
+    role = None
+    for message in thread:
+        if message.role == role:
+            turns[-1] += "\n" + message.content
+        else:
+            turns.append(message.content)
+        role = message.role
+    return turns
+
+
+# -- arriving
+
+
+def arrive(service: Service, visitor: Visitor) -> Screen:
+    """The screen as the visitor left it."""
+    screen = Screen(language=visitor.language)
+    if visitor.conversation_id is not None:
+        try:
+            service.store.of(visitor.id).get(visitor.conversation_id)
+        except InputError:  # deleted, perhaps in another window
+            return screen
+        screen = replace(screen, conversation_id=visitor.conversation_id)
+    return screen
+
+
+# -- a turn
+
+Step = tuple[Screen, str | None]
+"""A screen, and what the composer holds from then on; None leaves it as it is."""
+
+
+def send(
+    service: Service, visitor: Visitor, screen: Screen, draft: str, panel: Sequence[Any]
+) -> Iterator[Step]:
+    """Says what the composer holds: a new message, or the new version of the edited one.
+
+    Args:
+        panel: the values of the settings, for `read_settings`.
+    """
+    screen = screen.settled()
+    if not draft.strip():
+        return
+    chats = service.store.of(visitor.id)
+    try:
+        settings = read_settings(*panel)
+        if screen.editing_id is None:
+            message = _say(chats, screen, draft)
+        else:
+            message = _say_anew(chats, screen.editing_id, draft)
+    except ChatbotError as error:
+        yield replace(screen, problem=str(error)), draft
+        return
+    screen = replace(screen, conversation_id=message.conversation_id, editing_id=None)
+    if message.role == "bot":
+        yield screen, ""
+        return
+    yield _answering(screen, message.id), ""
+    yield from _answer(service, chats, screen, message.id, settings)
+
+
+def retry(
+    service: Service, visitor: Visitor, screen: Screen, message_id: int, panel: Sequence[Any]
+) -> Iterator[Step]:
+    """Another reply beside the one of `message_id`, or a first one to it, with a new seed."""
+    screen = screen.settled()
+    chats = service.store.of(visitor.id)
+    try:
+        settings = replace(read_settings(*panel), seed=None)
+        message = chats.message(message_id)
+        asked_id = message.id if message.role == "user" else message.parent_id
+        if asked_id is None:
+            raise InputError("nothing was said before this message that could be answered")
+    except ChatbotError as error:
+        yield replace(screen, problem=str(error)), None
+        return
+    yield _answering(screen, asked_id), None
+    yield from _answer(service, chats, screen, asked_id, settings)
+
+
+def stop(screen: Screen) -> Screen:
+    """After the visitor ended the reply; closing its iterator was Gradio's part."""
+    if screen.answering_id is None:
+        return screen
+    return replace(screen.settled(), notice=text(screen.language, "stopped"))
+
+
+def _say(chats: Conversations, screen: Screen, draft: str) -> StoredMessage:
+    open_id = screen.conversation_id
+    conversation_id = chats.create().id if open_id is None else open_id
+    thread = chats.thread(conversation_id)
+    parent_id = thread[-1].id if thread else None
+    return chats.message(chats.add_user(conversation_id, draft, parent_id=parent_id))
+
+
+def _say_anew(chats: Conversations, message_id: int, draft: str) -> StoredMessage:
+    """A new version of a message, the person's or the bot's."""
+    message = chats.message(message_id)
+    add = chats.add_user if message.role == "user" else chats.add_bot
+    return chats.message(add(message.conversation_id, draft, parent_id=message.parent_id))
+
+
+def _answer(
+    service: Service, chats: Conversations, screen: Screen, asked_id: int, settings: Settings
+) -> Iterator[Step]:
+    try:
+        asked = chats.branch(asked_id)
+        for event in service.turns.reply(as_turns(asked), settings):
+            if isinstance(event, Reply):
+                replied = chats.add_bot(
+                    asked[-1].conversation_id, event.text, parent_id=asked_id,
+                    reply=event.to_dict(),
+                )  # fmt: skip
+                yield replace(screen, inspected_id=replied), None
+            elif isinstance(event, Progress):
+                yield _told(_answering(screen, asked_id), event), None
+            else:
+                waiting = text(screen.language, event)
+                yield replace(_answering(screen, asked_id), progress=waiting), None
+    except ChatbotError as error:
+        yield replace(screen, problem=str(error)), None
+    except Exception as error:
+        log.exception("a reply failed")
+        why = f"{type(error).__name__}: {error}"
+        yield replace(screen, problem=text(screen.language, "went_wrong", why=why)), None
+
+
+def _answering(screen: Screen, asked_id: int) -> Screen:
+    return replace(screen, answering_id=asked_id, progress=text(screen.language, "reading"))
+
+
+def _told(screen: Screen, progress: Progress) -> Screen:
+    said = text(
+        screen.language, "progress", candidates=progress.candidates, tokens=progress.tokens,
+        max_tokens=progress.max_tokens,
+    )  # fmt: skip
+    return replace(screen, progress=said, part=progress.tokens / progress.max_tokens)
+
+
+# -- everything that is done at once
+
+
+def _at_once(
+    handler: Callable[Concatenate[Service, Visitor, Screen, P], Screen],
+) -> Callable[Concatenate[Service, Visitor, Screen, P], Screen]:
+    """A handler that does nothing while a reply is made, and tells its problems in words."""
+
+    @functools.wraps(handler)
+    def guarded(
+        service: Service, visitor: Visitor, screen: Screen, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Screen:
+        if screen.answering_id is not None:
+            return replace(screen, notice=text(screen.language, "busy"))
+        screen = screen.settled()
+        try:
+            return handler(service, visitor, screen, *args, **kwargs)
+        except ChatbotError as error:
+            return replace(screen, problem=str(error))
+
+    return guarded
+
+
+@_at_once
+def on_conversation(service: Service, visitor: Visitor, screen: Screen, action: Action) -> Screen:
+    """A press in the list of conversations."""
+    chats = service.store.of(visitor.id)
+    match action.do:
+        case "open":
+            opened = chats.get(action.id).id
+            return replace(screen, conversation_id=opened, inspected_id=None, editing_id=None)
+        case "rename":
+            return replace(screen, renaming_id=chats.get(action.id).id)
+        case "name":
+            chats.rename(action.id, action.value)
+        case "delete":
+            return replace(screen, deleting_id=chats.get(action.id).id)
+        case "delete_sure":
+            chats.delete(action.id)
+            if action.id == screen.conversation_id:
+                return _empty(screen)
+        case "keep":
+            pass
+        case _:
+            raise InputError(f"the action {action.do!r} is unknown; reload the page")
+    return screen
+
+
+@_at_once
+def on_message(service: Service, visitor: Visitor, screen: Screen, action: Action) -> Screen:
+    """A press at a message or in the inspector that starts no reply."""
+    chats = service.store.of(visitor.id)
+    message = chats.message(action.id)
+    match action.do:
+        case "version":
+            chats.show(message.id)
+            if message.reply_json is not None:
+                return replace(screen, inspected_id=message.id)
+        case "rate":
+            asked = 1 if action.value == "1" else -1
+            chats.rate(message.id, 0 if message.rating == asked else asked)
+        case "inspect":
+            return replace(screen, inspected_id=message.id)
+        case "edit":
+            return replace(screen, editing_id=message.id)
+        case "take":
+            return replace(screen, inspected_id=_take(chats, message, action.value))
+        case _:
+            raise InputError(f"the action {action.do!r} is unknown; reload the page")
+    return screen
+
+
+def _take(chats: Conversations, message: StoredMessage, place: str) -> int:
+    """Makes another candidate the reply, beside the one that was given."""
+    candidates = message.reply["candidates"] if message.reply else []
+    if not place.isdecimal() or int(place) >= len(candidates):
+        raise InputError(f"this reply has no candidate {place!r}; reload the page")
+    content = candidates[int(place)]["text"]
+    for version_id in message.versions:
+        version = chats.message(version_id)
+        if version.content == content and version.seed == message.seed:
+            chats.show(version_id)
+            return version_id
+    return chats.add_bot(
+        message.conversation_id, content, parent_id=message.parent_id, reply=message.reply
+    )
+
+
+@_at_once
+def begin(service: Service, visitor: Visitor, screen: Screen) -> Screen:
+    """An empty chat; it is stored with its first message."""
+    return _empty(screen)
+
+
+def _empty(screen: Screen) -> Screen:
+    return replace(screen, conversation_id=None, inspected_id=None, editing_id=None)
+
+
+@_at_once
+def leave_edit(service: Service, visitor: Visitor, screen: Screen) -> Screen:
+    """The message stays as it was."""
+    return replace(screen, editing_id=None)
+
+
+@_at_once
+def look_for(service: Service, visitor: Visitor, screen: Screen, search: str) -> Screen:
+    """Shows the chats that hold every word."""
+    return replace(screen, search=search)
+
+
+@_at_once
+def speak(service: Service, visitor: Visitor, screen: Screen, language: Language) -> Screen:
+    """The interface in another language."""
+    if language not in LANGUAGES:
+        raise InputError(f"the language {language!r} is unknown; there are {', '.join(LANGUAGES)}")
+    return replace(screen, language=language)
+
+
+@_at_once
+def bring_in(service: Service, visitor: Visitor, screen: Screen, path: str | Path) -> Screen:
+    """Imports a file of conversations."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # no other line ends
+        imported = service.store.of(visitor.id).import_lines(lines)
+    except UnicodeDecodeError:
+        why = text(screen.language, "import_not_text")
+        return replace(screen, problem=text(screen.language, "import_failed", why=why))
+    except InputError as error:
+        return replace(screen, problem=text(screen.language, "import_failed", why=error))
+    return replace(
+        screen, search="", conversation_id=imported[0], inspected_id=None, editing_id=None,
+        notice=text(screen.language, "imported", n=len(imported)),
+    )  # fmt: skip
+
+
+def take_out(service: Service, visitor: Visitor) -> str:
+    """All conversations of a visitor as JSONL."""
+    return "".join(line + "\n" for line in service.store.of(visitor.id).export_lines())
+
+
+def edited_text(service: Service, visitor: Visitor, screen: Screen) -> str:
+    """What the composer begins with when a message is edited."""
+    if screen.editing_id is None:
+        return ""
+    return service.store.of(visitor.id).message(screen.editing_id).content

@@ -1,0 +1,112 @@
+"""Replies made in a thread of their own, told of while they are made, ended when nobody listens."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from chatbot.bot import OnProgress
+from chatbot.types import Progress, Ranking, Reply, Sampling
+
+POLL_S = 0.2
+"""How often a reader that waits for the model or for its turn looks whether it is still wanted."""
+
+Waiting = Literal["loading", "waiting", "reading"]
+
+
+class Bot(Protocol):
+    """What answers: `chatbot.Chatbot`, or a scripted one in tests."""
+
+    def respond(
+        self,
+        turns: Sequence[str],
+        /,
+        *,
+        seed: int | None,
+        sampling: Sampling | None,
+        ranking: Ranking | None,
+        on_progress: OnProgress | None,
+        stop: threading.Event | None,
+    ) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the next reply is drawn."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    ranking: Ranking = field(default_factory=Ranking)
+    seed: int | None = None
+
+
+class Turns:
+    """Makes the replies of all visitors, one after the other: a second would slow both.
+
+    Args:
+        bot: still loading, perhaps.
+    """
+
+    def __init__(self, bot: "Future[Bot]"):
+        self._bot = bot
+        self._slot = threading.Semaphore(1)
+
+    def reply(
+        self, turns: Sequence[str], settings: Settings
+    ) -> Iterator[Waiting | Progress | Reply]:
+        """What happens until the reply, which comes last; closing the iterator ends the work.
+
+        Raises:
+            Whatever the bot raises, and what kept it from loading.
+        """
+        while not self._bot.done():
+            yield "loading"
+            wait([self._bot], timeout=POLL_S)
+        bot = self._bot.result()
+        while not self._slot.acquire(timeout=POLL_S):
+            yield "waiting"
+        # The worker gives the slot back, so that it stays taken until the model is really free.
+        events: queue.SimpleQueue[Progress | Reply | BaseException] = queue.SimpleQueue()
+        stop = threading.Event()
+        worker = threading.Thread(
+            target=self._work, args=(bot, turns, settings, events, stop), daemon=True
+        )
+        worker.start()
+        try:
+            yield "reading"
+            while True:
+                event = events.get()
+                while isinstance(event, Progress) and not events.empty():
+                    event = events.get()  # a slow reader is told of the newest only
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+                if isinstance(event, Reply):
+                    return
+        finally:
+            stop.set()
+
+    def _work(
+        self,
+        bot: Bot,
+        turns: Sequence[str],
+        settings: Settings,
+        events: "queue.SimpleQueue[Progress | Reply | BaseException]",
+        stop: threading.Event,
+    ) -> None:
+        try:
+            events.put(
+                bot.respond(
+                    turns,
+                    seed=settings.seed,
+                    sampling=settings.sampling,
+                    ranking=settings.ranking,
+                    on_progress=events.put,
+                    stop=stop,
+                )
+            )
+        except BaseException as error:  # handed to the reader, who would wait for ever
+            events.put(error)
+        finally:
+            self._slot.release()
