@@ -15,8 +15,8 @@ BIN := $(VENV)/bin
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-ui: $(VENV)/installed ## set up and start the chat
-	$(BIN)/chatbot chat
+ui: $(VENV)/installed ## set up and open the chat in the browser
+	$(BIN)/chatbot ui
 
 test: $(VENV)/installed-dev ## set up and run all tests
 	$(BIN)/python -m pytest

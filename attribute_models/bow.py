@@ -45,6 +45,25 @@ class Neighbour:
     weight: float
 
 
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """How one word of a list is found.
+
+    Attributes:
+        word: as it stands in the list.
+        weight: how much one use counts.
+        pieces: what it is split into inside a sentence.
+        chance: that some word of the list will be complete, once the first piece is drawn.
+        n_paths: piece paths of all its spellings and inflections.
+    """
+
+    word: str
+    weight: float
+    pieces: tuple[str, ...]
+    chance: float
+    n_paths: int
+
+
 class Bag:
     """The words of one list, bound to one generator; an `AttributeModel`.
 
@@ -93,6 +112,17 @@ class Bag:
                     self._begin[1, free, self._column[piece]] = self._weights[child]
         self._begin = self._begin.to(output.device)
 
+    def coverage(self) -> tuple[Covered, ...]:
+        """Every word of the list, in its order, with the pieces it is found by."""
+        texts = self.trie.pieces.texts
+        covered = []
+        for word, weight in self.words.weights.items():
+            paths = self.trie.forms[word]
+            first = self.trie.children[SPACED][paths[0][0]]
+            pieces = tuple(texts[piece] for piece in paths[0])
+            covered.append(Covered(word, weight, pieces, self.chances[first], len(set(paths))))
+        return tuple(covered)
+
     def features(self, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
         """What drawing a piece of the support would bring, for rows that stand at `places`.
 
@@ -101,20 +131,17 @@ class Bag:
         """
         free = torch.tensor([int(place.is_free) for place in places], device=self.support.device)
         chance, weight = self._begin[:, free]  # (B, S) each, copies
-        rows: list[int] = []
-        columns: list[int] = []
-        nodes: list[int] = []
-        for row, place in enumerate(places):
-            if place.node != NOWHERE:
-                for piece, child in self.trie.children[place.node].items():
-                    rows.append(row)
-                    columns.append(self._column[piece])
-                    nodes.append(child)
-        if rows:
+        ways = [
+            (row, self._column[piece], self.chances[child], self._weights[child])
+            for row, place in enumerate(places)
+            if place.node != NOWHERE
+            for piece, child in self.trie.children[place.node].items()
+        ]
+        if ways:
+            rows, columns, chances, weights = zip(*ways, strict=True)
             at = (torch.tensor(rows), torch.tensor(columns))
-            inside = torch.tensor([[self.chances[n] for n in nodes], [self._weights[n] for n in nodes]])
-            chance[at] = inside[0].to(chance.device)
-            weight[at] = inside[1].to(chance.device)
+            chance[at] = torch.tensor(chances, device=chance.device)
+            weight[at] = torch.tensor(weights, device=weight.device)
         return chance, weight
 
     def score(self, hidden: Tensor, wanted: Tensor) -> Tensor:
@@ -123,8 +150,10 @@ class Bag:
         return wanted * mass.log() + (1 - wanted) * torch.log1p(-mass)
 
     def gradient(self, hidden: Tensor, wanted: Tensor) -> Tensor:
-        """Of `score`, in closed form: for wanted = 1 the mean output embedding of the bag's words
-        less that of all pieces, W'(q - p).
+        """Of `score`, in closed form.
+
+        For wanted = 1 it is W'(q - p): the mean output embedding of the bag's words less that of
+        all pieces.
         """
         mass, probs, value = self._mass(hidden)
         pull = probs[:, self.support] * value  # (B, S)

@@ -58,7 +58,9 @@ def is_whole(word: str, language: Language | None) -> bool:
 
 def _is_letter(char: str) -> bool:
     """Whether it stands inside words; so does a byte of a character that has no piece."""
-    return bool(char) and (unicodedata.category(char)[0] in "LM" or char == "\N{REPLACEMENT CHARACTER}")
+    return bool(char) and (
+        unicodedata.category(char)[0] in "LM" or char == "\N{REPLACEMENT CHARACTER}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class PieceTrie:
         return trie
 
     def advance(self, place: Place, piece: int) -> Place:
-        """The place after one more piece."""
+        """The place after one more piece; a word that begins inside a phrase counts with it."""
         pieces = self.pieces
         goes_on = pieces.continues[piece]
         after = self.children[place.node].get(piece) if place.node != NOWHERE else None
@@ -155,16 +157,9 @@ class PieceTrie:
         said, realised = place.said, place.realised
         if inside and place.is_sure and place.pending >= weight:
             weight, sure, word = place.pending, True, place.word
-        elif not inside and place.pending and not self._extends(place, node):
+        elif not inside and place.pending:
             said, realised = (*said, place.word), realised + place.pending
         return Place(node, pieces.frees[piece], weight, sure, word, said, realised)
-
-    def _extends(self, place: Place, node: int) -> bool:
-        """Whether `node` ends a phrase that begins with the pending word."""
-        if NOWHERE in (place.node, node) or not self.weights[node]:
-            return False
-        begun = self.paths[place.node]
-        return self.paths[node][: len(begun)] == begun
 
     def _add(self, word: str, form: str, weight: float, *, is_whole: bool) -> None:
         for text in spellings(form):

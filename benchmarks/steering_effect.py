@@ -95,9 +95,7 @@ def counter(words: WordList) -> Callable[[str], int]:
     return lambda text: len(pattern.findall(text))
 
 
-def table_row(
-    replies: Sequence[Reply], plain: Sequence[Reply], count: Callable[[str], int]
-) -> str:
+def table_row(replies: Sequence[Reply], plain: Sequence[Reply], count: Callable[[str], int]) -> str:
     used = [count(reply.text) for reply in replies]
     low, high = bootstrap([n > 0 for n in used])
     drawn = [count(one.text) > 0 for reply in replies for one in reply.candidates]

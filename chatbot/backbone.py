@@ -7,17 +7,24 @@ Shapes: `G` conversations, `N` candidates of each, `B = G * N` decoder rows, `S`
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from chatbot.errors import ModelError
 from chatbot.meena import MeenaCache, MeenaForConditionalGeneration
 from chatbot.prompt import SPECIAL_TOKENS, SpecialIds
+
+_UNLOADABLE = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
+"""What libraries raise at files that are missing, broken, or do not belong together."""
 
 SHIPPED = Path(__file__).parent / "pretrained"
 
@@ -44,7 +51,14 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.identity = {"name": name, "digest": digest}
-        self.special = SpecialIds(*tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)))
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        if missing:
+            raise ModelError(
+                f"the tokenizer of {name} lacks {', '.join(missing)}; export the model again "
+                "with the tokenizer it was trained with"
+            )
+        self.special = SpecialIds(*(vocabulary[token] for token in SPECIAL_TOKENS))
 
     @classmethod
     def load(
@@ -69,14 +83,26 @@ class Backbone:
                     f"{model} is a {config.model_type!r} model; this version talks with 'meena' "
                     "models, such as those of `chatbot train export`"
                 )
-            tokenizer = AutoTokenizer.from_pretrained(place, split_special_tokens=True)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(place, split_special_tokens=True)
             on = _device(device)
-            network = MeenaForConditionalGeneration.from_pretrained(
-                place, dtype=_dtype(dtype, on), use_safetensors=True
-            ).to(on)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the model {model or place}: {error}") from error
-        return cls(network, tokenizer, name=Path(place).name, digest=_digest(Path(place)))
+            loaded: Any = MeenaForConditionalGeneration.from_pretrained(
+                place, dtype=_dtype(dtype, on), use_safetensors=True, output_loading_info=True
+            )
+            network, report = loaded  # typed as the model alone
+        except _UNLOADABLE as error:
+            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            raise ModelError(
+                f"cannot load the model {model or place}: {why}. Give a folder made by "
+                "`chatbot train export`, or the name of a model that is on this machine already"
+            ) from error
+        if report["missing_keys"]:  # they would be random
+            raise ModelError(
+                f"the weights of {model or place} lack {len(report['missing_keys'])} of those that "
+                "its config.json tells of; export the model again with `chatbot train export`"
+            )
+        name = "shipped" if model is None else Path(place).name
+        network.to(on)
+        return cls(network, tokenizer, name=name, digest=_digest(Path(place)))
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +122,7 @@ class Backbone:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids, special ones left out."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def start(self, prompts: Sequence[Sequence[int]], candidates: int) -> DecodingState:
         """Encodes G prompts once, for `candidates` rows each."""
@@ -135,6 +161,9 @@ def _find(model: str | Path | None) -> str:
             )
         return str(SHIPPED)
     path = Path(model).expanduser()
+    is_hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(model)) is not None
+    if not path.exists() and not is_hub_name:
+        raise ModelError(f"there is no folder {path}; give one made by `chatbot train export`")
     if path.exists() and not (path / "config.json").is_file():
         raise ModelError(f"{path} has no config.json; give a folder made by `chatbot train export`")
     return str(path) if path.exists() else str(model)

@@ -20,13 +20,12 @@ from chatbot.ranking import rank
 from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
 
 if TYPE_CHECKING:
-    from attribute_models.lexicon import WordList
     from chatbot.backbone import Backbone
     from chatbot.decoding import Drawn
-    from chatbot.steering import Steering
 
 MAX_CHARACTERS = 8_000
-"""Read of one turn: more than the context window can hold, little enough to split at once."""
+"""The end of a turn that is looked at: more than the context window can hold, and few enough for
+NFC, which takes quadratic time on long runs of combining marks."""
 
 MAX_SEED = 2**63 - 1
 
@@ -67,12 +66,21 @@ class Chatbot:
         """Names that `Controls` can ask for."""
         return self.steerer.names()
 
-    def add_attribute(self, words: "WordList") -> None:
-        """Makes a word list (`attribute_models.lexicon.load_list`) an attribute; nothing to train.
+    def check(self, controls: ControlsLike) -> None:
+        """Raises UnknownAttributeError where the controls name an attribute there is none of."""
+        given = as_controls(controls)
+        self.steerer.check(given.at(1))
 
-        It takes the place of another attribute of the same name.
+    def add_attribute(self, file: str | Path) -> str:
+        """Makes a word list of one's own an attribute, at once; returns its name, the file's.
+
+        The file has one word a line; a weight from 0 to 1 may follow behind a tab. The attribute
+        takes the place of another of the same name.
+
+        Raises:
+            InputError: the file cannot be read; the message names the line.
         """
-        self.steerer.add(words)
+        return self.steerer.add(file)
 
     def respond(
         self,
@@ -126,6 +134,10 @@ class Chatbot:
         """
         from chatbot.decoding import draw
 
+        if isinstance(conversations, str):
+            raise InputError("conversations is one text; give a list, or call `respond`")
+        if not conversations:
+            return []
         begin = time.perf_counter()
         sampling, ranking = sampling or Sampling(), ranking or Ranking()
         read = [_read(turns) for turns in conversations]
@@ -168,7 +180,7 @@ class Chatbot:
                 truncated_pieces=prompt.truncated_pieces,
                 steps=steps,
                 controls=None if asked[group] == Controls() else asked[group],
-                notes=_notes(turns, prompt, ranked),
+                notes=_notes(prompt, ranked),
             )
             if steering is not None:
                 trace = replace(
@@ -176,7 +188,8 @@ class Chatbot:
                     steering=steering.trace(group, chosen.row),
                     notes=trace.notes + steering.notes(group, chosen.row),
                 )
-            replies.append(Reply(chosen.text or "...", ranked, trace, seed))
+            stopped = any(row.finish == "stopped" for row in rows)
+            replies.append(Reply(chosen.text or "...", ranked, trace, seed, stopped=stopped))
         end = time.perf_counter()
         timings = {
             "prompt": prompted - begin,
@@ -185,8 +198,7 @@ class Chatbot:
             "ranking": end - decoded,
             "total": end - begin,
         }
-        stopped = any(row.finish == "stopped" for rows in drawn for row in rows)
-        return [replace(reply, timings=timings, stopped=stopped) for reply in replies]
+        return [replace(reply, timings=timings) for reply in replies]
 
     def replay(self, trace: Trace) -> Reply:
         """The reply that `trace` tells of, drawn again: the same pieces on the same device.
@@ -218,7 +230,7 @@ class Chatbot:
         config = self.backbone.model.config
         # Only the newest turns can fit; older ones are counted without being split into pieces.
         newest = turns[-MAX_READ_TURNS:]
-        pieces = [self.backbone.pieces(turn[-MAX_CHARACTERS:]) for turn in newest]
+        pieces = [self.backbone.pieces(turn) for turn in newest]
         prompt = build_context(pieces, self.backbone.special, max_tokens=config.max_context)
         return replace(prompt, dropped_turns=prompt.dropped_turns + len(turns) - len(newest))
 
@@ -228,7 +240,7 @@ class Chatbot:
             alone = self._log_likelihood_alone([row.ids for row in rows])
         return [
             Candidate(
-                text=self.backbone.text(row.ids).strip(),
+                text=clean_text(self.backbone.text(row.ids)),  # it will be a turn that is read
                 token_ids=tuple(row.ids),
                 log_likelihood=sum(row.log_probs),
                 finish=row.finish,
@@ -239,7 +251,7 @@ class Chatbot:
         ]
 
     def _log_likelihood_alone(self, replies: Sequence[Sequence[int]]) -> list[float]:
-        """log p(reply) after a conversation of nothing, one (nats) per reply."""
+        """The log p(reply) after a conversation of nothing, one (nats) per reply."""
         from chatbot.scoring import reply_log_likelihoods
 
         nothing = [(self.backbone.special.user,)] * len(replies)
@@ -277,7 +289,7 @@ class Conversation:
         on_progress: OnProgress | None = None,
         stop: Event | None = None,
     ) -> Reply:
-        """The bot's answer; both are added to `turns` unless the reply was stopped.
+        """The bot's answer; what was read and said joins `turns` unless the reply was stopped.
 
         Raises:
             InputError: the text is empty.
@@ -287,21 +299,23 @@ class Conversation:
             ranking=self.ranking, on_progress=on_progress, stop=stop,
         )  # fmt: skip
         if not reply.stopped:
-            self.turns += [text, reply.text]
+            self.turns += [reply.trace.turns[-1], reply.text]
             self.replies.append(reply)
         return reply
 
 
 def _read(turns: str | Sequence[str]) -> tuple[str, ...]:
     """The turns cleaned; refuses what cannot be answered."""
-    given = [turns] if isinstance(turns, str) else list(turns)
+    if not isinstance(turns, Sequence):
+        raise InputError(f"the turns are {type(turns).__name__}; give a string or a list of them")
+    given = [turns] if isinstance(turns, str) else turns
     if not given:
         raise InputError("the conversation has no turns; give at least the person's message")
     read = []
     for place, turn in enumerate(given, start=1):
         if not isinstance(turn, str):
             raise InputError(f"turn {place} is {type(turn).__name__}; every turn is a string")
-        text = clean_text(turn)
+        text = clean_text(turn.strip()[-MAX_CHARACTERS:])[-MAX_CHARACTERS:].lstrip()
         if not text:
             which = "the message" if place == len(given) else f"turn {place}"
             raise InputError(f"{which} is empty; write something to answer")
@@ -309,12 +323,17 @@ def _read(turns: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(read)
 
 
+def check_seed(seed: int) -> None:
+    """Raises InputError where `seed` is none."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"the seed is {seed!r:.50}; give a whole number from 0 to {MAX_SEED}")
+
+
 def _check_seeds(seeds: Sequence[int], wanted: int) -> None:
     if len(seeds) != wanted:
         raise InputError(f"{len(seeds)} seeds for {wanted} conversations; give one for each")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise InputError(f"the seed is {seed!r}; give a whole number from 0 to {MAX_SEED}")
+        check_seed(seed)
 
 
 def _each_controls(given: Sequence[ControlsLike] | None, wanted: int) -> list[Controls]:
@@ -331,14 +350,10 @@ def _chosen(candidates: Sequence[Candidate]) -> Candidate:
     return next((one for one in candidates if one.text), candidates[0])
 
 
-def _notes(
-    turns: Sequence[str], prompt: Prompt, candidates: Sequence[Candidate]
-) -> tuple[str, ...]:
+def _notes(prompt: Prompt, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     notes = []
     if prompt.dropped_turns:
         notes.append(f"The oldest {prompt.dropped_turns} turns did not fit and were not read.")
-    if any(len(turn) > MAX_CHARACTERS for turn in turns[-MAX_READ_TURNS:]):
-        notes.append(f"Only the last {MAX_CHARACTERS} characters of a very long turn were read.")
     if prompt.truncated_pieces:
         notes.append("The message was too long: only its end was read.")
     if candidates[0].dropped is not None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatbot.controls import Controls
 from chatbot.errors import ChatbotError, InputError
 from chatbot.types import Progress, Ranking, Sampling
 
@@ -36,6 +37,12 @@ Temperature = Annotated[float, typer.Option(help="0 takes the likeliest piece ev
 TopK = Annotated[int, typer.Option(help="Draw from the k likeliest pieces only; 0: all.")]
 TopP = Annotated[float, typer.Option(help="Draw from the likeliest share of pieces only.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Longest reply in pieces.")]
+ControlsText = Annotated[
+    str, typer.Option("--controls", help="Attributes and strengths, such as joy=.5,game=.3.")
+]
+Bags = Annotated[
+    list[Path], typer.Option("--bag", help="A word list of your own; its name is the attribute.")
+]
 Novelty = Annotated[float, typer.Option(help="Weight against replies that fit anything.")]
 
 _SAMPLING, _RANKING = Sampling(), Ranking()
@@ -57,6 +64,8 @@ def main() -> None:
 @app.command()
 def respond(
     text: Annotated[list[str], typer.Argument(help="Turns, oldest first; the last is yours.")],
+    controls: ControlsText = "",
+    bag: Bags = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply.")] = False,
     model: Model = None,
@@ -71,8 +80,9 @@ def respond(
     """Answer one message, or a conversation given turn by turn."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
     ranking = Ranking(novelty=novelty)
-    bot = _load(model, device)
-    reply = bot.respond(text, seed=seed, sampling=sampling, ranking=ranking)
+    asked = Controls.parse(controls)
+    bot = _load(model, device, bag)
+    reply = bot.respond(text, controls=asked, seed=seed, sampling=sampling, ranking=ranking)
     if as_json:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False, indent=1))
     else:
@@ -81,6 +91,8 @@ def respond(
 
 @app.command()
 def chat(
+    controls: ControlsText = "",
+    bag: Bags = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
     model: Model = None,
     device: Device = "auto",
@@ -93,9 +105,12 @@ def chat(
 ) -> None:
     """Talk with the bot in the terminal."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
+    asked = Controls.parse(controls)
     typer.echo("Loading the bot ...", err=True)
-    conversation = _load(model, device).conversation(
-        sampling=sampling, ranking=Ranking(novelty=novelty)
+    bot = _load(model, device, bag)
+    bot.check(asked)
+    conversation = bot.conversation(
+        controls=asked, sampling=sampling, ranking=Ranking(novelty=novelty)
     )
     typer.echo(_CHAT_HELP)
     TerminalChat(conversation, seed).run()
@@ -105,6 +120,7 @@ _CHAT_HELP = """\
 Type a message and press Enter.
   /reset       begin a new conversation      /history     show it
   /seed 7      fix the seed, /seed frees it  /save FILE   write it as JSON
+  /controls joy=.5,game=.3   steer the replies; /controls alone lets them be
   /quit        leave (or Ctrl-D)             Ctrl-C       stop the reply, keep the chat"""
 
 
@@ -162,6 +178,8 @@ class TerminalChat:
                     typer.echo(f"{'bot' if place % 2 else 'you'}> {turn}")
             case "/seed":
                 self._set_seed(argument)
+            case "/controls":
+                self._set_controls(argument)
             case "/save":
                 self._save(argument)
             case _:
@@ -177,6 +195,17 @@ class TerminalChat:
             typer.echo(f"Every reply uses seed {self.seed}.")
         else:
             typer.echo(f"{argument!r} is no seed; give a whole number, such as /seed 7")
+
+    def _set_controls(self, argument: str) -> None:
+        try:
+            controls = Controls.parse(argument)
+            self.conversation.bot.check(controls)
+        except InputError as error:
+            typer.echo(f"{error}")
+            return
+        self.conversation.controls = controls
+        asked = ", ".join(f"{name} {value:g}" for name, value in controls.strengths.items())
+        typer.echo(f"From now on: {asked}." if asked else "The replies are not steered.")
 
     def _save(self, argument: str) -> None:
         if not argument:
@@ -196,13 +225,16 @@ class TerminalChat:
             typer.echo(f"Saved {len(self.conversation.turns)} turns to {argument}.")
 
 
-def _load(model: str | None, device: str) -> "Chatbot":
+def _load(model: str | None, device: str, bags: Sequence[Path]) -> "Chatbot":
     from transformers.utils import logging as transformers_logging
 
     from chatbot.bot import Chatbot
 
     transformers_logging.disable_progress_bar()
-    return Chatbot.load(model, device=device)
+    bot = Chatbot.load(model, device=device)
+    for file in bags:
+        bot.add_attribute(file)
+    return bot
 
 
 def _read_line(prefill: str) -> str | None:

@@ -1,5 +1,4 @@
-"""What a person asks of a reply beside an answer: attributes, how strongly, and how that changes
-from turn to turn.
+"""What a person asks of replies beside an answer: attributes, and how strongly in which turn.
 
 Frozen values; knows neither models nor which attributes there are.
 """
@@ -100,7 +99,9 @@ class Schedule:
     def __or__(self, other: "Schedule") -> "Schedule":
         both = sorted(self.curves.keys() & other.curves.keys())
         if both:
-            raise InputError(f"both schedules have {', '.join(both)}; give each attribute one curve")
+            raise InputError(
+                f"both schedules have {', '.join(both)}; give each attribute one curve"
+            )
         return Schedule({**self.curves, **other.curves})
 
     def strengths(self, turn: int) -> dict[str, float]:

@@ -5,18 +5,18 @@ Works on text and numbers alone; knows nothing of models.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from chatbot.types import Candidate, Dropped, Ranking
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _MOST_SAME_TRIGRAMS = 2
 
 
 def words(text: str) -> list[str]:
     """Words in lower case, punctuation left out; Korean by eojeol."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(text.lower().replace("’", "'"))
 
 
 def rank(
@@ -29,23 +29,29 @@ def rank(
         turns: the whole conversation, oldest first; the bot spoke the second last.
         ranking: weights and rules.
     """
-    earlier = [words(turn) for turn in turns]
-    said = Counter[str]()
-    judged = []
-    for candidate in candidates:
-        key = " ".join(words(candidate.text)) or candidate.text
-        dropped = _why_dropped(candidate, earlier, ranking)
-        if dropped is None and said[key]:
+    earlier = [_said(turn) for turn in turns]
+    earlier_runs = {run for turn in earlier for run in _runs(turn, ranking.repeat_words)}
+    scored = [(score_of(candidate, ranking), candidate) for candidate in candidates]
+    scored.sort(key=lambda pair: pair[0], reverse=True)
+    kept: list[Candidate] = []
+    others: list[Candidate] = []
+    said: set[tuple[str, ...]] = set()
+    for score, candidate in scored:
+        key = tuple(_said(candidate.text))
+        dropped = _why_dropped(candidate.text, earlier, earlier_runs, ranking)
+        if dropped is None and key in said:
             dropped = "duplicate"
-        said[key] += 1
-        score = score_of(candidate, ranking)
-        judged.append(replace(candidate, score=score, dropped=dropped))
-    return tuple(sorted(judged, key=lambda c: (c.dropped is not None, -(c.score or 0.0))))
+        if dropped is None:
+            said.add(key)
+        judged = replace(candidate, score=score, dropped=dropped)
+        (others if dropped else kept).append(judged)
+    return (*kept, *others)
 
 
 def score_of(candidate: Candidate, ranking: Ranking) -> float:
-    """Log-likelihood per piece, less the likelihood the reply has anywhere, and what it shows of
-    the attributes asked for; nats, higher better.
+    """Log-likelihood per piece, less the likelihood the reply has anywhere, plus what it shows.
+
+    In nats, higher is better.
     """
     alone = candidate.log_likelihood_alone or 0.0
     length = max(1, len(candidate.token_ids)) ** ranking.length_power
@@ -53,22 +59,28 @@ def score_of(candidate: Candidate, ranking: Ranking) -> float:
     return fluency + ranking.fit * (candidate.fit or 0.0)
 
 
+def _said(text: str) -> list[str]:
+    """The words, or the whole text where it has none, such as an emoji."""
+    return words(text) or [text]
+
+
 def _why_dropped(
-    candidate: Candidate, earlier: Sequence[Sequence[str]], ranking: Ranking
+    text: str,
+    earlier: Sequence[Sequence[str]],
+    earlier_runs: Set[tuple[str, ...]],
+    ranking: Ranking,
 ) -> Dropped | None:
-    text = candidate.text
     if not text:
         return "empty"
     if "\N{REPLACEMENT CHARACTER}" in text:
         return "broken_text"
-    spoken = words(text)
+    spoken = _said(text)
     if _repeats_itself(spoken):
         return "repeats_itself"
     own = earlier[-2::-2]  # the bot's turns; what greets may be said by both sides
-    if spoken and (spoken in own or (len(spoken) > 1 and spoken in earlier)):
+    if spoken in own or (len(spoken) > 1 and spoken in earlier):
         return "repeats_turn"
-    runs = set(_runs(spoken, ranking.repeat_words))
-    if runs and any(runs.intersection(_runs(turn, ranking.repeat_words)) for turn in earlier):
+    if not earlier_runs.isdisjoint(_runs(spoken, ranking.repeat_words)):
         return "repeats_turn"
     return None
 

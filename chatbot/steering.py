@@ -36,18 +36,26 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from attribute_models.bow import Bag
 from attribute_models.calibration import RateCurve
-from attribute_models.lexicon import WordList, language_of, load_shipped, shipped_lists
+from attribute_models.lexicon import (
+    LexiconError,
+    WordList,
+    language_of,
+    load_list,
+    load_shipped,
+    shipped_lists,
+)
 from attribute_models.tilt import Field, Tilted, limit, solve, tilt
 from attribute_models.trie import Pieces, Place
 from chatbot.backbone import Backbone
 from chatbot.controls import Controls
-from chatbot.errors import UnknownAttributeError
+from chatbot.errors import InputError, UnknownAttributeError
 from chatbot.reference import Reference
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
 
@@ -143,11 +151,24 @@ class Steerer:
         """Of all attributes, sorted."""
         return sorted(self._lists)
 
-    def add(self, words: WordList) -> None:
-        """Makes a list of one's own an attribute; in the place of another of the same name."""
+    def add(self, file: str | Path) -> str:
+        """Makes a word list of one's own an attribute; returns its name.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            words = load_list(file)
+        except LexiconError as error:
+            raise InputError(str(error)) from error
         with self._lock:
             self._lists = {**self._lists, words.name: {words.language: words}}
             self._bound = {key: one for key, one in self._bound.items() if key[0] != words.name}
+        return words.name
+
+    def languages(self, name: str) -> list[str]:
+        """That an attribute has words in; "any" for a list of mixed words."""
+        return [language or "any" for language in self._lists[name]]
 
     def check(self, strengths: Mapping[str, float]) -> None:
         """Raises UnknownAttributeError for names that there is no attribute of."""
@@ -155,8 +176,8 @@ class Steerer:
             if name not in self._lists:
                 raise UnknownAttributeError(
                     f"no attribute named {name!r}; known: {', '.join(self.names())}. "
-                    "Fix the name, or add a word list of your own with --bag FILE or "
-                    "Chatbot.add_attribute(load_list(FILE))"
+                    "Fix the name, or add a word list of your own (--bag FILE, or "
+                    "Chatbot.add_attribute(FILE))"
                 )
 
     def start(
@@ -168,7 +189,8 @@ class Steerer:
         temperature: float,
     ) -> "Steering | None":
         """The steering of a batch; None where nothing is asked of any conversation."""
-        plans, bags = [], {}
+        plans: list[_Plan] = []
+        bags: dict[int, Bound] = {}
         for asked, turns in zip(controls, conversations, strict=True):
             strengths = asked.at((len(turns) + 1) // 2)
             self.check(strengths)
@@ -290,7 +312,7 @@ class Steering:
         scale, after = limit(field_, price, after, most)
 
         fine = after.kl.isfinite() & after.shift.isfinite().all(1)
-        change = self._temperature * after.shift.where(fine[:, None], torch.zeros_like(after.kl[:1]))
+        change = self._temperature * after.shift.masked_fill(~fine[:, None], 0.0)
         logits[index[:, None], self._support] += change
         self._note(rows, before, after, price * scale[:, None], fine)
 
@@ -344,9 +366,7 @@ class Steering:
         before = (log_p.exp()[:, None, :] @ (chance * weight)).squeeze(1)
         return before, field_
 
-    def _solve(
-        self, field_: Field, price: Tensor, rows: list[_Row]
-    ) -> tuple[Tensor, Tilted]:
+    def _solve(self, field_: Field, price: Tensor, rows: list[_Row]) -> tuple[Tensor, Tilted]:
         """The prices (B, A) at which each bag has the mass that its own price alone would buy."""
         after = tilt(field_, price)
         active = price != 0
@@ -399,7 +419,10 @@ class Steering:
         strengths = row.plan.strengths
         if not strengths:
             return None
-        met = sum(abs(value) * self._met(row, name) for name, value in strengths.items())
+        met = sum(
+            abs(strength) * _met(strength, row.places[name].so_far)
+            for name, strength in strengths.items()
+        )
         return met / max(1.0, sum(map(abs, strengths.values())))
 
     def trace(self, group: int, candidate: int) -> SteeringTrace | None:
@@ -438,18 +461,20 @@ class Steering:
         ]
         return tuple(notes)
 
-    def _met(self, row: _Row, name: str) -> float:
-        """How far what was asked of an attribute came true, from 0 to 1."""
-        strength, realised = row.plan.strengths[name], row.places[name].so_far
-        if strength < 0:
-            return 1 / (1 + realised)
-        return min(1.0, realised / self._bags[row.plan.columns[name]].wanted(strength))
-
     def _why_no_effect(self, row: _Row, name: str) -> str:
         if row.plan.strengths[name] > 0:
             return "" if row.places[name].so_far else "none of its words came"
         lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in row.tokens)
         return "" if lowered > _MISS else "none of its words was near"
+
+
+def _met(strength: float, realised: float) -> float:
+    """How far an attribute shows, from 0 to 1.
+
+    One word is enough: among replies that have one, the most fluent is wanted. Asking the ranking
+    for the second word of strength 1 as well cost half as much perplexity again.
+    """
+    return min(1.0, realised) if strength > 0 else 1 / (1 + realised)
 
 
 def _language(turns: Sequence[str]) -> str:

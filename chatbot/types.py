@@ -22,7 +22,8 @@ class Sampling:
     Attributes:
         candidates: replies drawn in one batch, N.
         temperature: divides the logits; 0 takes the likeliest piece every time.
-        top_k: only the k likeliest pieces can be drawn; 0 for no limit.
+        top_k: only the k likeliest pieces, and those as likely as the k-th, can be drawn; 0 for
+            no limit.
         top_p: only the likeliest pieces that hold this share of the probability can be drawn.
         max_new_tokens: pieces of a reply at most, end included.
     """
@@ -34,12 +35,12 @@ class Sampling:
     max_new_tokens: int = 40
 
     def __post_init__(self) -> None:
-        _within("candidates", self.candidates, 1, MAX_CANDIDATES)
-        _within("temperature", self.temperature, 0, 10)
-        _within("top_k", self.top_k, 0, 1 << 20)
-        _within("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; give a number above 0, at most 1")
+        _whole("candidates", self.candidates, 1, MAX_CANDIDATES)
+        if self.temperature != 0:  # less than 0.01 would leave the range of float32
+            _within("temperature", self.temperature, 0.01, 10, besides="0 or ")
+        _whole("top_k", self.top_k, 0, 1 << 20)
+        _within("top_p", self.top_p, 1e-6, 1)
+        _whole("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,19 @@ class Ranking:
     def __post_init__(self) -> None:
         _within("novelty", self.novelty, 0, 2)
         _within("length_power", self.length_power, 0, 2)
-        _within("repeat_words", self.repeat_words, 2, 100)
+        _whole("repeat_words", self.repeat_words, 2, 100)
         _within("fit", self.fit, 0, 100)
 
 
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:  # also refuses NaN
-        raise InputError(f"{name} is {value}; give a number from {least} to {most}")
+def _whole(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}; give a whole number from {least} to {most}")
+
+
+def _within(name: str, value: float, least: float, most: float, besides: str = "") -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:  # also refuses NaN
+        raise InputError(f"{name} is {value!r}; give {besides}a number from {least:g} to {most:g}")
 
 
 Finish = Literal["end", "length", "stopped"]

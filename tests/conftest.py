@@ -1,7 +1,11 @@
-"""What every test is held to: no network, and a reason where a GPU is missing."""
+"""What every test is held to: no network, and a reason where a GPU is missing.
+
+And what many share: a tiny bot with random weights.
+"""
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +38,49 @@ def _no_network(request, monkeypatch):
         raise RuntimeError(f"a test without the marker `network` connects to {address}")
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+# The fixtures import late: most tests need no torch.
+
+
+@pytest.fixture(scope="session")
+def sample_file():
+    import chatbot.training
+
+    return Path(chatbot.training.__file__).with_name("sample.jsonl")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(sample_file):
+    from chatbot.training.corpus import read_dialogues
+    from chatbot.training.tokenizer import train_tokenizer
+
+    texts = [turn for dialogue in read_dialogues(sample_file) for turn in dialogue.turns]
+    return train_tokenizer(texts, vocab_size=600)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tiny_tokenizer, tmp_path_factory):
+    """A generator of random weights that often ends its replies early."""
+    import torch
+
+    from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = MeenaConfig(vocab_size=len(tiny_tokenizer), d_model=32, num_heads=4, decoder_layers=2)
+    model = MeenaForConditionalGeneration(config)
+    with torch.no_grad():  # small embeddings: else every piece calls for itself
+        model.model.shared.weight *= 0.1
+        model.model.shared.weight[config.eos_token_id] *= 5
+        model.model.decoder_norm.weight.fill_(30)
+    folder = tmp_path_factory.mktemp("tiny-model")
+    model.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bot(tiny_model_dir):
+    from chatbot import Chatbot
+
+    return Chatbot.load(tiny_model_dir, device="cpu", dtype="float32")

@@ -4,18 +4,17 @@ Every event gives the whole picture again: the screen, the three drawings, the c
 the browser keeps. While a reply is made only its progress is sent.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from chatbot.errors import InputError
-from chatbot.types import MAX_CANDIDATES, MAX_NEW_TOKENS, Ranking, Sampling
-from ui import drawing, handlers
+from ui import drawing, handlers, panel
 from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
-from ui.texts import LANGUAGES, text
+from ui.texts import LANGUAGES, Language, attribute_name, text
 
 HERE = Path(__file__).parent
 CSS_FILE = HERE / "style.css"
@@ -25,9 +24,6 @@ PAGE_SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 # lose the visitor's chats whenever the program starts again.
 _SCRAMBLE = "controllable-chatbot"
 
-_MAX_TOP_K = 1000
-_MAX_TEMPERATURE = 2.0
-
 
 def theme() -> gr.themes.Base:
     """Quiet colours and the fonts that the system has: nothing is fetched from elsewhere."""
@@ -35,20 +31,35 @@ def theme() -> gr.themes.Base:
         primary_hue=gr.themes.colors.teal,
         neutral_hue=gr.themes.colors.stone,
         radius_size=gr.themes.sizes.radius_md,
-        font=["system-ui", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans CJK KR", "sans-serif"],
+        font=[
+            "system-ui",
+            "Apple SD Gothic Neo",
+            "Malgun Gothic",
+            "Noto Sans CJK KR",
+            "sans-serif",
+        ],
         font_mono=["ui-monospace", "monospace"],
     ).set(
         body_background_fill="*background_fill_primary",
         body_background_fill_dark="*background_fill_primary",
         block_border_width="0px",
         block_shadow="none",
+        button_secondary_background_fill="transparent",
+        button_secondary_background_fill_dark="transparent",
+        button_secondary_background_fill_hover="*background_fill_primary",
+        button_secondary_background_fill_hover_dark="*background_fill_primary",
+        button_secondary_border_color="*border_color_primary",
+        button_border_width="1px",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        checkbox_label_background_fill="transparent",
+        checkbox_label_background_fill_dark="transparent",
+        checkbox_label_border_width="1px",
         input_background_fill="*background_fill_secondary",
     )
 
 
-def launch(
-    service: Service, *, host: str, port: int | None, prevent_thread_lock: bool = True
-) -> tuple[gr.Blocks, str]:
+def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks, str]:
     """Opens the page; gives it with its address.
 
     Args:
@@ -58,7 +69,7 @@ def launch(
     _, url, _ = demo.queue(max_size=64).launch(
         server_name=host,
         server_port=port,
-        prevent_thread_lock=prevent_thread_lock,
+        prevent_thread_lock=True,
         quiet=True,
         share=False,
         ssr_mode=False,
@@ -97,6 +108,8 @@ class _Page:
         self.screen = gr.State(Screen())
         self.labels: list[tuple[Any, dict[str, str]]] = []
         """Components with the names of the texts they show."""
+        self.settings: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
         with gr.Sidebar(width=280, elem_id="left"):
             self._chats()
         with gr.Column(elem_id="main"):
@@ -105,17 +118,19 @@ class _Page:
             self._panels()
 
     def _chats(self) -> None:
-        self.brand = gr.HTML(elem_id="brand")
+        self.brand = gr.HTML(elem_id="brand", apply_default_css=False)
         self.new = self._labelled(gr.Button(elem_id="new", size="md"), value="new")
         self.search = self._labelled(
             gr.Textbox(show_label=False, container=False, elem_id="search"),
             placeholder="search", label="search",
         )  # fmt: skip
-        self.chats = gr.HTML(elem_id="chats", js_on_load=_PRESSES)
+        self.chats = gr.HTML(elem_id="chats", js_on_load=_PRESSES, apply_default_css=False)
         with gr.Row(elem_id="exchange"):
-            self.take_out = self._labelled(gr.Button(size="sm"), value="export")
+            self.take_out = self._labelled(gr.Button(size="sm", min_width=80), value="export")
             self.bring_in = self._labelled(
-                gr.UploadButton("…", file_types=[".jsonl"], type="filepath", size="sm"),
+                gr.UploadButton(
+                    "…", file_types=[".jsonl"], type="filepath", size="sm", min_width=80
+                ),
                 label="import",
             )
         choices = [(name, language) for language, name in LANGUAGES.items()]
@@ -127,8 +142,10 @@ class _Page:
 
     def _conversation(self) -> None:
         with gr.Column(elem_id="scroller"), gr.Column(elem_id="scrolled"):
-            self.conversation = gr.HTML(elem_id="conversation", js_on_load=_PRESSES)
-            self.status = gr.HTML(elem_id="status")
+            self.conversation = gr.HTML(
+                elem_id="conversation", js_on_load=_PRESSES, apply_default_css=False
+            )
+            self.status = gr.HTML(elem_id="status", apply_default_css=False)
         with gr.Column(elem_id="composer"):
             with gr.Row(visible=False, elem_id="editing") as self.editing:
                 self.editing_told = gr.HTML()
@@ -142,34 +159,53 @@ class _Page:
             )  # fmt: skip
 
     def _panels(self) -> None:
-        with gr.Tabs():
-            with gr.Tab(id="reply") as tab:
-                self.inspector = gr.HTML(elem_id="inspector", js_on_load=_PRESSES)
-            self._labelled(tab, label="reply")
-            with gr.Tab(id="settings") as tab:
-                self._settings()
-            self._labelled(tab, label="settings")
+        with gr.Tabs() as self.tabs:
+            for name, fill in {
+                "steering": self._steering, "reply": self._inspector, "settings": self._numbers,
+            }.items():  # fmt: skip
+                with gr.Tab(id=name) as tab:
+                    fill()
+                self._labelled(tab, label=name)
 
-    def _settings(self) -> None:
-        sampling, ranking = Sampling(), Ranking()
-        bounds = {  # name: (value, least, most, step)
-            "candidates": (sampling.candidates, 1, MAX_CANDIDATES, 1),
-            "temperature": (sampling.temperature, 0, _MAX_TEMPERATURE, 0.01),
-            "top_k": (sampling.top_k, 0, _MAX_TOP_K, 1),
-            "top_p": (sampling.top_p, 0.01, 1, 0.01),
-            "max_new_tokens": (sampling.max_new_tokens, 1, MAX_NEW_TOKENS, 1),
-            "novelty": (ranking.novelty, 0, 2, 0.05),
-        }
-        self.settings: list[Any] = []
-        for name, (value, least, most, step) in bounds.items():
-            slider = gr.Slider(least, most, value=value, step=step, label=name)
-            self.settings.append(self._labelled(slider, label=name, info=f"{name}_more"))
-        self.seed = self._labelled(
-            gr.Number(None, precision=0, minimum=0, label="seed"), label="seed", info="seed_more"
-        )
-        self.settings.append(self.seed)
-        self.defaults = [value for value, *_ in bounds.values()] + [None]
-        self.reset = self._labelled(gr.Button(size="sm"), value="reset")
+    def _inspector(self) -> None:
+        self.inspector = gr.HTML(elem_id="inspector", js_on_load=_PRESSES, apply_default_css=False)
+
+    def _steering(self) -> None:
+        topics = gr.CheckboxGroup(panel.topics(), elem_id="topics")
+        self._labelled(topics, label="topics", choices="topics")
+        self._set("topics", topics, [])
+        self._slider("topic_strength", (panel.TOPIC_STRENGTH, -1, 1, 0.05), label="topic_strength")
+        for name in panel.MOODS:
+            self._slider(name, (0, -1, 1, 0.05), label=f"attribute_{name}")
+        self._resets("steer_not", [*panel.MOODS, "topics", "topic_strength"])
+
+    def _numbers(self) -> None:
+        for name, bounds in panel.NUMBERS.items():
+            self._slider(name, bounds, label=name, info=f"{name}_more")
+        seed = gr.Textbox(max_lines=1, max_length=19)  # a Number shows emptiness as 0
+        self._labelled(seed, label="seed", info="seed_more")
+        self._set("seed", seed, "")
+        self._resets("defaults", [*panel.NUMBERS, "seed"])
+
+    def _slider(self, name: str, bounds: tuple[float, float, float, float], **labels: str) -> None:
+        value, least, most, step = bounds
+        marks = ["two-sided"] if least < 0 else []
+        slider = gr.Slider(least, most, value=value, step=step, buttons=[], elem_classes=marks)
+        self._labelled(slider, **labels)
+        self._set(name, slider, value)
+
+    def _set(self, name: str, component: Any, default: Any) -> None:
+        self.settings[name] = component
+        self._defaults[name] = default
+
+    def _resets(self, label: str, names: Sequence[str]) -> None:
+        """A button that takes these settings back to their defaults."""
+        button = self._labelled(gr.Button(size="sm"), value=label)
+        defaults = [self._defaults[name] for name in names]
+        button.click(
+            lambda: defaults, None, [self.settings[name] for name in names],
+            api_visibility="private", show_progress="hidden",
+        )  # fmt: skip
 
     def _labelled(self, component: Any, **names: str) -> Any:
         self.labels.append((component, names))
@@ -180,7 +216,8 @@ class _Page:
         """What `_picture` fills."""
         return [
             self.kept, self.screen, self.conversation, self.status, self.chats, self.inspector,
-            self.draft, self.editing, self.right,
+            self.draft, self.editing, self.right, self.tabs,
+            self.settings["seed"],
         ]  # fmt: skip
 
 
@@ -190,23 +227,28 @@ _PRESSES = (HERE / "presses.js").read_text(encoding="utf-8")
 def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     seen = [page.kept, page.screen]
 
-    def picture(kept: Any, screen: Screen, draft: str | None = None, open_panel: bool = False) -> Any:
-        return _picture(service, read_visitor(kept), screen, draft, open_panel)
+    def picture(kept: Any, screen: Screen, **beside: Any) -> Any:
+        return _picture(service, read_visitor(kept), screen, _Beside(**beside))
+
+    def set_to(values: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(page.settings, values, strict=True))
 
     def arrive(kept: Any, request: gr.Request) -> Any:
         visitor = read_visitor(kept, request.headers.get("accept-language", ""))
         screen = handlers.arrive(service, visitor)
         return [
-            *_picture(service, visitor, screen, "", False), *_labels(page, screen), visitor.language
-        ]  # fmt: skip
+            *_picture(service, visitor, screen, _Beside(draft="")),
+            *_labels(page, screen),
+            visitor.language,
+        ]
 
-    def send(kept: Any, screen: Screen, draft: str, *panel: Any) -> Iterator[Any]:
+    def send(kept: Any, screen: Screen, draft: str, *values: Any) -> Iterator[Any]:
         visitor = read_visitor(kept)
         yield from _pictures(
-            service, visitor, screen, handlers.send(service, visitor, screen, draft, panel)
+            service, visitor, screen, handlers.send(service, visitor, screen, draft, set_to(values))
         )
 
-    def press(kept: Any, screen: Screen, event: gr.EventData, *panel: Any) -> Iterator[Any]:
+    def press(kept: Any, screen: Screen, event: gr.EventData, *values: Any) -> Iterator[Any]:
         """Of a button in the conversation or in the inspector."""
         visitor = read_visitor(kept)
         try:
@@ -215,17 +257,20 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
             yield picture(kept, screen)
             return
         if action.do == "start":
-            steps = handlers.send(service, visitor, screen, action.value, panel)
+            steps = handlers.send(service, visitor, screen, action.value, set_to(values))
             yield from _pictures(service, visitor, screen, steps)
         elif action.do == "retry":
-            steps = handlers.retry(service, visitor, screen, action.id, panel)
+            steps = handlers.retry(service, visitor, screen, action.id, set_to(values))
             yield from _pictures(service, visitor, screen, steps)
+        elif action.do == "seed":
+            yield picture(kept, screen, seed=action.value, tab="settings")
         else:
             after = handlers.on_message(service, visitor, screen, action)
             draft = None
             if after.editing_id != screen.editing_id:
                 draft = handlers.edited_text(service, visitor, after)
-            yield picture(kept, after, draft, open_panel=action.do == "inspect")
+            tab = "reply" if action.do == "inspect" else None
+            yield picture(kept, after, draft=draft, tab=tab)
 
     def press_chat(kept: Any, screen: Screen, event: gr.EventData) -> Any:
         try:
@@ -233,16 +278,16 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
         except InputError:
             return picture(kept, screen)
         after = handlers.on_conversation(service, read_visitor(kept), screen, action)
-        return picture(kept, after, "" if screen.editing_id != after.editing_id else None)
+        return picture(kept, after, draft="" if screen.editing_id != after.editing_id else None)
 
     def act(handler: Callable[..., Screen], clears_draft: bool = False) -> Callable[..., Any]:
         def run(kept: Any, screen: Screen, *values: Any) -> Any:
             after = handler(service, read_visitor(kept), screen, *values)
-            return picture(kept, after, "" if clears_draft else None)
+            return picture(kept, after, draft="" if clears_draft else None)
 
         return run
 
-    def speak(kept: Any, screen: Screen, language: str) -> Any:
+    def speak(kept: Any, screen: Screen, language: Any) -> Any:
         after = handlers.speak(service, read_visitor(kept), screen, language)
         return [*picture(kept, after), *_labels(page, after)]
 
@@ -251,7 +296,7 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
             after = handlers.bring_in(service, read_visitor(kept), screen, path)
         finally:
             Path(path).unlink()  # Gradio's copy, or the chats would outlive their deletion
-        return picture(kept, after, "")
+        return picture(kept, after, draft="")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     light: dict[str, Any] = {**private, "queue": True, "concurrency_limit": None}
@@ -260,11 +305,11 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     demo.load(arrive, [page.kept], [*page.drawn, *relabelled, page.language], **light)
     turns = [
         page.draft.submit(
-            send, [*seen, page.draft, *page.settings], page.drawn, api_name="send",
+            send, [*seen, page.draft, *page.settings.values()], page.drawn, api_name="send",
             show_progress="hidden", concurrency_limit=None,
         ),
-        page.conversation.click(press, [*seen, *page.settings], page.drawn, **light),
-        page.inspector.click(press, [*seen, *page.settings], page.drawn, **light),
+        page.conversation.click(press, [*seen, *page.settings.values()], page.drawn, **light),
+        page.inspector.click(press, [*seen, *page.settings.values()], page.drawn, **light),
     ]  # fmt: skip
     page.draft.stop(
         lambda kept, screen: picture(kept, handlers.stop(screen)), seen, page.drawn,
@@ -279,22 +324,30 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     )  # fmt: skip
     page.language.input(speak, [*seen, page.language], [*page.drawn, *relabelled], **light)
     page.bring_in.upload(bring_in, [*seen, page.bring_in], page.drawn, **light)
-    page.take_out.click(
+    exported = page.take_out.click(
         lambda kept: handlers.take_out(service, read_visitor(kept)), [page.kept], page.exported,
         **light,
-    ).then(None, [page.exported], None, js="saveChats", **private)  # fmt: skip
-    page.reset.click(lambda: page.defaults, None, page.settings, **light)
+    )  # fmt: skip
+    save = "(lines) => window.saveChats(lines)"
+    exported.then(None, [page.exported], None, js=save, **private)
 
 
-def _picture(
-    service: Service, visitor: Visitor, screen: Screen, draft: str | None, open_panel: bool
-) -> list[Any]:
-    """Values of `_Page.drawn`; the draft is left alone where it is None."""
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What an event changes beside the screen; None leaves it as it is."""
+
+    draft: str | None = None
+    seed: str | None = None
+    tab: str | None = None
+
+
+def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside) -> list[Any]:
+    """Values of `_Page.drawn`."""
     chats = service.store.of(visitor.id)
     is_busy = screen.answering_id is not None
     composer: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": is_busy}
-    if draft is not None:
-        composer["value"] = draft
+    if beside.draft is not None:
+        composer["value"] = beside.draft
     now = Visitor(visitor.id, screen.conversation_id, screen.language)
     return [
         asdict(now),
@@ -305,7 +358,9 @@ def _picture(
         drawing.inspector_html(chats, screen),
         gr.update(**composer),
         gr.update(visible=screen.editing_id is not None),
-        gr.update(open=True) if open_panel else gr.skip(),
+        gr.skip() if beside.tab is None else gr.update(open=True),
+        gr.skip() if beside.tab is None else gr.update(selected=beside.tab),
+        gr.skip() if beside.seed is None else beside.seed,
     ]
 
 
@@ -317,9 +372,9 @@ def _pictures(
         for screen, draft in steps:
             if screen.answering_id is not None and screen.answering_id == before.answering_id:
                 skip = gr.skip()
-                yield [skip, screen, skip, drawing.status_html(screen), *[skip] * 5]
+                yield [skip, screen, skip, drawing.status_html(screen), *[skip] * 7]
             else:
-                yield _picture(service, visitor, screen, draft, False)
+                yield _picture(service, visitor, screen, _Beside(draft))
             before = screen
     finally:
         steps.close()  # type: ignore[attr-defined]  # handlers give generators
@@ -330,9 +385,14 @@ def _labels(page: _Page, screen: Screen) -> list[Any]:
     language = screen.language
     return [
         f"<b>{text(language, 'title')}</b>",
-        *(
-            gr.update(**{property_: text(language, name) for property_, name in names.items()})
-            for _, names in page.labels
-        ),
+        *(gr.update(**_said(language, names)) for _, names in page.labels),
         text(language, "editing"),
     ]
+
+
+def _said(language: Language, names: dict[str, str]) -> dict[str, Any]:
+    """Properties with the texts of their names."""
+    said: dict[str, Any] = {property_: text(language, name) for property_, name in names.items()}
+    if "choices" in said:
+        said["choices"] = [(attribute_name(language, name), name) for name in panel.topics()]
+    return said

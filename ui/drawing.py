@@ -12,7 +12,7 @@ from typing import Any
 from chatbot.errors import InputError
 from chatbot.store import Conversations, StoredConversation, StoredMessage
 from ui.handlers import Screen
-from ui.texts import Language, has_text, text
+from ui.texts import Language, attribute_name, has_text, text
 
 _STROKES = {
     "edit": "M4 20h4L19 9l-4-4L4 16v4zM13 7l4 4",
@@ -88,8 +88,8 @@ def inspector_html(chats: Conversations, screen: Screen) -> str:
         return f'<p class="hint">{say("not_drawn")}</p>'
     reply = message.reply
     return (
-        f'<div class="inspector">{_notes(reply, say)}{_candidates(message, reply, say)}'
-        f"{_facts(message, reply, say)}</div>"
+        f'<div class="inspector">{_notes(reply, say)}{_steering(reply, say)}'
+        f"{_candidates(message, reply, say)}{_facts(message, reply, say)}</div>"
     )
 
 
@@ -179,23 +179,60 @@ def _notes(reply: Mapping[str, Any], say: _Sayer) -> str:
     return f'<ul class="notes" aria-label="{say("notes")}">{notes}</ul>' if notes else ""
 
 
+def _steering(reply: Mapping[str, Any], say: _Sayer) -> str:
+    """What each attribute was asked for, which of its words came, and its share over the tokens."""
+    steering = reply["trace"]["steering"]
+    if steering is None:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(attribute_name(say.language, name))}"
+        f'<div class="marks">{escape(", ".join(one["words"]))}</div></td>'
+        f"<td>{_number(one['strength'])}</td>"
+        f"<td>{_number(one['realised'])} / {_number(one['wanted'])}</td>"
+        f"<td>{_line([token['after'].get(name, 0.0) for token in steering['tokens']])}</td></tr>"
+        for name, one in steering["attributes"].items()
+    )
+    return (
+        f"<table><thead><tr><th>{say('steering')}</th><th>{say('asked')}</th>"
+        f'<th>{say("words_came")}</th><th title="{say("effect")}">{say("by_token")}</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _line(shares: Sequence[float]) -> str:
+    """Shares from 0 to 1 as bars, one for each token."""
+    bars = "".join(
+        f'<rect x="{4 * place}" y="{20 - 20 * min(1, max(0, share)):.1f}" width="3" '
+        f'height="{max(0.6, 20 * min(1, max(0, share))):.1f}"/>'
+        for place, share in enumerate(shares[:40])
+    )
+    return f'<svg class="line" viewBox="0 0 {4 * max(1, min(40, len(shares)))} 20">{bars}</svg>'
+
+
 def _candidates(message: StoredMessage, reply: Mapping[str, Any], say: _Sayer) -> str:
     """Every candidate with what decided about it, the best first."""
     candidates = reply["candidates"]
+    has_fit = any(one["fit"] is not None for one in candidates)
     taken = next((i for i, one in enumerate(candidates) if one["text"] == message.content), None)
+    fit = f"<th>{say('fit')}</th>" if has_fit else ""
     rows = "".join(
-        _candidate(message, place, candidate, place == taken, say)
+        _candidate(message, place, candidate, place == taken, has_fit, say)
         for place, candidate in enumerate(candidates)
     )
     return (
         f"<table><thead><tr><th>{say('candidate')}</th>"
         f'<th title="{say("log_likelihood")}">{say("log_likelihood_short")}</th>'
-        f"<th>{say('score')}</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"{fit}<th>{say('score')}</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
 def _candidate(
-    message: StoredMessage, place: int, candidate: Mapping[str, Any], is_taken: bool, say: _Sayer
+    message: StoredMessage,
+    place: int,
+    candidate: Mapping[str, Any],
+    is_taken: bool,
+    has_fit: bool,
+    say: _Sayer,
 ) -> str:
     marks = []
     if is_taken:
@@ -209,11 +246,12 @@ def _candidate(
         take = f'<button class="plain" {_do("take", message.id, place)}>{say("take")}</button>'
         marks.append(take)
     kind = "taken" if is_taken else "dropped" if candidate["dropped"] is not None else ""
+    fit = f"<td>{_number(candidate['fit'])}</td>" if has_fit else ""
     per_piece = candidate["log_likelihood"] / max(1, len(candidate["token_ids"]))
     return (
         f'<tr class="{kind}"><td><div class="words">{escape(candidate["text"]) or "–"}</div>'
         f'<div class="marks">{" ".join(f"<span>{mark}</span>" for mark in marks)}</div></td>'
-        f"<td>{_number(per_piece)}</td><td>{_number(candidate['score'])}</td></tr>"
+        f"<td>{_number(per_piece)}</td>{fit}<td>{_number(candidate['score'])}</td></tr>"
     )
 
 

@@ -15,7 +15,8 @@ from typing import Any, Concatenate, ParamSpec
 
 from chatbot.errors import ChatbotError, InputError
 from chatbot.store import Conversations, Store, StoredMessage
-from chatbot.types import Progress, Ranking, Reply, Sampling
+from chatbot.types import Progress, Reply
+from ui.panel import Panel, read_panel
 from ui.texts import LANGUAGES, Language, preferred_language, text
 from ui.turns import Settings, Turns
 
@@ -106,7 +107,7 @@ def read_action(data: Any) -> Action:
         InputError: it is none of ours.
     """
     if isinstance(data, Mapping):
-        do, number, value = data.get("do"), data.get("id", "0"), data.get("value", "")
+        do, number, value = (data.get(key, "") for key in ("do", "id", "value"))
         is_text = all(isinstance(part, str) for part in (do, number, value))
         if is_text and re.fullmatch("[0-9]{1,18}", number):
             return Action(do, int(number), value)
@@ -126,27 +127,6 @@ def read_visitor(kept: Any, accept_language: str = "") -> Visitor:
                 language if language in LANGUAGES else "en",
             )
     return Visitor(secrets.token_urlsafe(32), language=preferred_language(accept_language))
-
-
-def read_settings(
-    candidates: Any, temperature: Any, top_k: Any, top_p: Any, max_new_tokens: Any, novelty: Any,
-    seed: Any,
-) -> Settings:  # fmt: skip
-    """The settings of the panel.
-
-    Raises:
-        InputError: one is no number or out of its range.
-    """
-    numbers = (candidates, temperature, top_k, top_p, max_new_tokens, novelty)
-    if not all(isinstance(number, int | float) for number in numbers):
-        raise InputError(f"the settings are {numbers}; every one is a number")
-    sampling = Sampling(
-        candidates=int(candidates), temperature=float(temperature), top_k=int(top_k),
-        top_p=float(top_p), max_new_tokens=int(max_new_tokens),
-    )  # fmt: skip
-    if seed is not None and (not isinstance(seed, int | float) or seed != int(seed)):
-        raise InputError(f"the seed is {seed}; give a whole number, or leave it empty")
-    return Settings(sampling, Ranking(novelty=float(novelty)), None if seed is None else int(seed))
 
 
 def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
@@ -184,19 +164,19 @@ Step = tuple[Screen, str | None]
 
 
 def send(
-    service: Service, visitor: Visitor, screen: Screen, draft: str, panel: Sequence[Any]
+    service: Service, visitor: Visitor, screen: Screen, draft: str, panel: Panel
 ) -> Iterator[Step]:
     """Says what the composer holds: a new message, or the new version of the edited one.
 
     Args:
-        panel: the values of the settings, for `read_settings`.
+        panel: the values of the settings, for `read_panel`.
     """
     screen = screen.settled()
     if not draft.strip():
         return
     chats = service.store.of(visitor.id)
     try:
-        settings = read_settings(*panel)
+        settings = read_panel(panel)
         if screen.editing_id is None:
             message = _say(chats, screen, draft)
         else:
@@ -213,13 +193,13 @@ def send(
 
 
 def retry(
-    service: Service, visitor: Visitor, screen: Screen, message_id: int, panel: Sequence[Any]
+    service: Service, visitor: Visitor, screen: Screen, message_id: int, panel: Panel
 ) -> Iterator[Step]:
     """Another reply beside the one of `message_id`, or a first one to it, with a new seed."""
     screen = screen.settled()
     chats = service.store.of(visitor.id)
     try:
-        settings = replace(read_settings(*panel), seed=None)
+        settings = replace(read_panel(panel), seed=None)
         message = chats.message(message_id)
         asked_id = message.id if message.role == "user" else message.parent_id
         if asked_id is None:
@@ -260,9 +240,10 @@ def _answer(
         asked = chats.branch(asked_id)
         for event in service.turns.reply(as_turns(asked), settings):
             if isinstance(event, Reply):
+                reply = event.to_dict()
                 replied = chats.add_bot(
-                    asked[-1].conversation_id, event.text, parent_id=asked_id,
-                    reply=event.to_dict(),
+                    asked[-1].conversation_id, event.text, parent_id=asked_id, reply=reply,
+                    controls=reply["trace"]["controls"],
                 )  # fmt: skip
                 yield replace(screen, inspected_id=replied), None
             elif isinstance(event, Progress):
@@ -374,8 +355,9 @@ def _take(chats: Conversations, message: StoredMessage, place: str) -> int:
             chats.show(version_id)
             return version_id
     return chats.add_bot(
-        message.conversation_id, content, parent_id=message.parent_id, reply=message.reply
-    )
+        message.conversation_id, content, parent_id=message.parent_id, reply=message.reply,
+        controls=message.reply and message.reply["trace"]["controls"],
+    )  # fmt: skip
 
 
 @_at_once

@@ -9,9 +9,16 @@ document.addEventListener(
   true,
 );
 
-// "Keep this seed" in the inspector.
-window.keepSeed = (seed) => {
-  const field = document.querySelector("#seed input");
-  field.value = seed;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
+// The export goes from memory to a file of the visitor's, and leaves no copy on the server.
+window.saveChats = (lines) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([lines], { type: "application/jsonl" }));
+  link.download = "chats.jsonl";
+  link.click();
+  URL.revokeObjectURL(link.href);
 };
+
+// Wide windows have room for the panel; narrow ones need theirs for the conversation.
+const toggle = (side) => document.querySelector(`#${side} .toggle-button`).click();
+if (window.innerWidth >= 1200) toggle("right");
+if (window.innerWidth < 768) toggle("left");

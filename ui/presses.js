@@ -11,8 +11,6 @@ element.addEventListener("click", (event) => {
       pressed.classList.add("done");
       setTimeout(() => pressed.classList.remove("done"), 1200);
     });
-  } else if (pressed.dataset.do === "seed") {
-    window.keepSeed(pressed.dataset.value);
   } else {
     send(pressed, pressed.dataset.value);
   }

@@ -101,7 +101,35 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The same one gives the same reply. Empty: always new.",
         "같은 시드는 같은 답을 냅니다. 비우면 매번 새로.",
     ),
-    "reset": ("Back to defaults", "기본값으로"),
+    "defaults": ("Back to defaults", "기본값으로"),
+    # steering
+    "steering": ("Steering", "조절"),
+    "steer_not": ("Do not steer", "조절하지 않기"),
+    "topics": ("Topics", "주제"),
+    "topic_strength": ("Topic strength", "주제 세기"),
+    "attribute_joy": ("Joy", "기쁨"),
+    "attribute_surprise": ("Surprise", "놀람"),
+    "attribute_anger": ("Anger", "분노"),
+    "attribute_sadness": ("Sadness", "슬픔"),
+    "attribute_fear": ("Fear", "두려움"),
+    "attribute_disgust": ("Disgust", "혐오"),
+    "attribute_positive": ("Positive", "긍정"),
+    "attribute_negative": ("Negative", "부정"),
+    "attribute_food": ("Food", "음식"),
+    "attribute_game": ("Games", "게임"),
+    "attribute_music": ("Music", "음악"),
+    "attribute_science": ("Science", "과학"),
+    "attribute_sports": ("Sports", "스포츠"),
+    "attribute_technology": ("Technology", "기술"),
+    "attribute_travel": ("Travel", "여행"),
+    "asked": ("Asked", "요청"),
+    "words_came": ("Came / wanted", "실제 / 목표"),
+    "by_token": ("By token", "토큰별"),
+    "fit": ("Fit", "적합"),
+    "effect": (
+        "Share of its words at each token, after steering",
+        "토큰별 해당 단어의 비중 (조절 후)",
+    ),
     # inspector
     "reply": ("Reply", "답변"),
     "nothing_inspected": (
@@ -132,6 +160,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "timing_ranking": ("ranking", "순위"),
     "timing_total": ("in all", "전체"),
     "notes": ("Notes", "알림"),
+    "timing_steering": ("steering", "조절"),
     "dropped_empty": ("says nothing", "내용 없음"),
     "dropped_broken_text": ("broken characters", "깨진 글자"),
     "dropped_duplicate": ("said by a better one", "중복"),
@@ -144,6 +173,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
 def text(language: Language, name: str, **values: object) -> str:
     """The sentence of a name, with `values` put in; plain text, not HTML."""
     return _TEXTS[name][list(LANGUAGES).index(language)].format(**values)
+
+
+def attribute_name(language: Language, attribute: str) -> str:
+    """What an attribute is called; its own name where it is one of the visitor's."""
+    name = f"attribute_{attribute}"
+    return text(language, name) if has_text(name) else attribute
 
 
 def has_text(name: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from chatbot.bot import OnProgress
+from chatbot.controls import Controls
 from chatbot.types import Progress, Ranking, Reply, Sampling
 
 POLL_S = 0.2
@@ -24,6 +25,7 @@ class Bot(Protocol):
         turns: Sequence[str],
         /,
         *,
+        controls: Controls | None,
         seed: int | None,
         sampling: Sampling | None,
         ranking: Ranking | None,
@@ -36,6 +38,7 @@ class Bot(Protocol):
 class Settings:
     """How the next reply is drawn."""
 
+    controls: Controls = field(default_factory=Controls)
     sampling: Sampling = field(default_factory=Sampling)
     ranking: Ranking = field(default_factory=Ranking)
     seed: int | None = None
@@ -99,6 +102,7 @@ class Turns:
             events.put(
                 bot.respond(
                     turns,
+                    controls=settings.controls,
                     seed=settings.seed,
                     sampling=settings.sampling,
                     ranking=settings.ranking,

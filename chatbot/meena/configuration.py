@@ -46,8 +46,8 @@ class MeenaConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 1
 
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
+    def __post_init__(self, **kwargs: object) -> None:
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]  # transformers has none
         for name, divisor in (("2", 2), ("num_heads", self.num_heads), ("wide", self.wide_heads)):
             if self.d_model % divisor:
                 raise ValueError(

@@ -9,6 +9,8 @@ encoder row), `S` context length, `T` reply tokens in this call, `d` width, `h` 
 """
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -330,7 +332,8 @@ class MeenaModel(MeenaPreTrainedModel):
 
     def start_cache(self, memory: Tensor, rows: int) -> MeenaCache:
         """Cache before the first token of `rows` replies; `rows` is a multiple of G."""
-        return MeenaCache([block.start(memory, rows) for block in self.decoder_blocks])
+        blocks = cast(Iterable[DecoderBlock], self.decoder_blocks)
+        return MeenaCache([block.start(memory, rows) for block in blocks])
 
     def decode(
         self, ids: Tensor, cache: MeenaCache, attention_mask: Tensor | None
@@ -370,20 +373,27 @@ class MeenaModel(MeenaPreTrainedModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> Seq2SeqModelOutput:
-        """Hidden states of the reply; arguments as in every `transformers` seq2seq model."""
-        if encoder_outputs is None:
+        """Hidden states of the reply; arguments as in every `transformers` seq2seq model.
+
+        Raises:
+            ValueError: neither context nor encoder output, or no decoder input.
+        """
+        if decoder_input_ids is None:
+            raise ValueError("no decoder_input_ids; give them, or labels to make them from")
+        if encoder_outputs is not None:
+            memory = encoder_outputs[0]
+        elif input_ids is not None:
             if attention_mask is None:
                 attention_mask = torch.ones_like(input_ids)
-            encoder_outputs = (self.encode(input_ids, attention_mask),)
-        memory = encoder_outputs[0]
-        if attention_mask is None:
-            attention_mask = memory.new_ones(memory.shape[:2], dtype=torch.bool)
+            memory = self.encode(input_ids, attention_mask)
+        else:
+            raise ValueError("neither input_ids nor encoder_outputs; give one of them")
         if past_key_values is None:
             past_key_values = self.start_cache(memory, decoder_input_ids.shape[0])
         hidden, cache, blocks = self.decode(decoder_input_ids, past_key_values, attention_mask)
         return Seq2SeqModelOutput(
             last_hidden_state=hidden,
-            past_key_values=cache if use_cache else None,
+            past_key_values=cache if use_cache else None,  # type: ignore[arg-type]  # ours
             decoder_hidden_states=tuple(blocks) if output_hidden_states else None,
             encoder_last_hidden_state=memory,
         )
@@ -456,7 +466,8 @@ class MeenaForConditionalGeneration(MeenaPreTrainedModel, GenerationMixin):
                 None): in training about a third of the positions are padding.
         """
         if labels is not None and decoder_input_ids is None:
-            decoder_input_ids = shift_right(labels, self.config)
+            start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
+            decoder_input_ids = shift_right(labels, start=start, pad=pad)
         out = self.model(
             input_ids,
             attention_mask,
@@ -499,11 +510,11 @@ class _Encoder(nn.Module):
         return BaseModelOutput(last_hidden_state=self.encode(input_ids, mask))
 
 
-def shift_right(labels: Tensor, config: MeenaConfig) -> Tensor:
+def shift_right(labels: Tensor, *, start: int, pad: int) -> Tensor:
     """Decoder inputs (B, T) that predict `labels`: the start token, then all but the last."""
-    ids = labels.new_full(labels.shape, config.decoder_start_token_id)
+    ids = labels.new_full(labels.shape, start)
     ids[:, 1:] = labels[:, :-1]
-    return ids.masked_fill(ids == -100, config.pad_token_id)
+    return ids.masked_fill(ids == -100, pad)
 
 
 AutoModel.register(MeenaConfig, MeenaModel)

@@ -24,9 +24,9 @@ from chatbot.training.batches import PackedCorpus
 from chatbot.training.corpus import source_of
 from chatbot.training.folders import replace_file
 from chatbot.training.packing import tokenizer_digest
+from chatbot.training.recipe import Recipe, read_recipe
 from chatbot.training.samples import read_samples
 from chatbot.training.tokenizer import load_tokenizer
-from chatbot.training.trainer import Recipe, read_recipe
 
 REPLIES_PER_SOURCE = 500
 """Scored for the table at most, drawn with seed 0."""

@@ -13,7 +13,7 @@ from chatbot.errors import TrainingError
 
 if TYPE_CHECKING:
     from chatbot.training.packing import PackReport
-    from chatbot.training.trainer import Recipe
+    from chatbot.training.recipe import Recipe
 
 app = typer.Typer(name="train", help="Make a generator out of dialogues.", no_args_is_help=True)
 
@@ -105,7 +105,8 @@ def run(
     Shipped recipes: cpu, gpu, meena-2.6b.
     """
     _log_to_stderr()
-    from chatbot.training.trainer import read_recipe, train
+    from chatbot.training.recipe import read_recipe
+    from chatbot.training.trainer import train
 
     quiet_libraries()
     train(_with_paths_from(data, read_recipe(_recipe_path(recipe))), out, cpu=cpu)

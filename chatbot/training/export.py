@@ -10,8 +10,8 @@ from chatbot.meena import MeenaForConditionalGeneration
 from chatbot.training.batches import PackedCorpus
 from chatbot.training.folders import replace_folder
 from chatbot.training.packing import tokenizer_digest
+from chatbot.training.recipe import read_recipe
 from chatbot.training.tokenizer import load_tokenizer
-from chatbot.training.trainer import read_recipe
 from chatbot.types import Sampling
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

@@ -152,7 +152,7 @@ def _with_byte_pieces(trained: Tokenizer) -> Tokenizer:
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The face `transformers` knows, with special tokens never read from text."""
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no types
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=BOS,

@@ -3,133 +3,42 @@
 A run is a folder: `recipe.json` as given, `metrics.csv`, `checkpoint/` (everything needed to go on
 exactly, written whole or not at all) and `best/` (the model of the lowest validation loss).
 Processes, devices and precision are `accelerate`'s business; what the batches hold is
-`chatbot.training.batches`'.
+`chatbot.training.batches`', what a recipe says `chatbot.training.recipe`'s, what a checkpoint
+holds `chatbot.training.checkpoint`'s.
 """
 
 import csv
-import json
 import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from huggingface_hub.errors import StrictDataclassError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chatbot.errors import ChatbotError, TrainingError
+from chatbot.errors import TrainingError
 from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
-from chatbot.prompt import MAX_TOKENS, MAX_TURNS, SPECIAL_IDS
+from chatbot.prompt import SPECIAL_IDS
 from chatbot.training.batches import Batch, PackedCorpus
-from chatbot.training.folders import replace_folder, settle_folder
+from chatbot.training.checkpoint import (
+    Progress,
+    cannot_write,
+    cut_metrics,
+    load_checkpoint,
+    save_checkpoint,
+    write_folder,
+)
+from chatbot.training.folders import settle_folder
+from chatbot.training.recipe import Recipe, read_recipe
 
 logger = logging.getLogger(__name__)
-
-SHAPE_KEYS = frozenset(
-    name for name in MeenaConfig.__annotations__ if not name.endswith("token_id")
-)
-"""What a recipe says of the model; the ids are those of every tokenizer of this project."""
-
-
-class Stage(BaseModel):
-    """Steps over one packed corpus with one context window."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    corpus: str = Field(description="folder written by `chatbot train pack`")
-    steps: int = Field(gt=0)
-    max_turns: int = Field(MAX_TURNS, ge=1, le=MAX_TURNS)
-    max_tokens: int = Field(MAX_TOKENS, ge=8, le=MAX_TOKENS)
-    infill: float = Field(0.0, ge=0, le=1, description="share of span-infilling examples")
-    drop_context: float = Field(0.0, ge=0, le=1, description="share of examples without context")
-
-
-class Recipe(BaseModel):
-    """Everything that decides a run; the same recipe gives the same weights on the same device."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shape: dict[str, Any] = Field(description="arguments of MeenaConfig")
-    stages: list[Stage] = Field(min_length=1)
-    valid: str = Field(description="packed validation corpus")
-    seed: int = Field(1, ge=0)
-    tokens_per_batch: int = Field(8192, ge=2 * MAX_TOKENS, description="rows x (context + reply)")
-    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
-    optimizer: Literal["muon", "adamw"] = "muon"
-    learning_rate: float = Field(2e-3, gt=0, description="peak, of matrices and of the rest")
-    weight_decay: float = Field(0.05, ge=0)
-    warmup: int = Field(150, ge=1, description="steps of linear warm-up")
-    decay: float = Field(0.4, ge=0, le=1, description="last share of the run, linear to zero")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    init_from: str | None = Field(None, description="folder of a model to start from")
-    eval_every: int = Field(250, ge=1)
-    eval_batches: int = Field(40, ge=1)
-    checkpoint_every: int = Field(100, ge=1)
-    log_every: int = Field(10, ge=1)
-    precision: Literal["bf16", "no"] = "bf16"
-
-    @field_validator("shape")
-    @classmethod
-    def _knows_shape(cls, shape: dict[str, Any]) -> dict[str, Any]:
-        # The configuration itself takes any key, and a misspelt width is the published 2,560.
-        if unknown := shape.keys() - SHAPE_KEYS:
-            raise ValueError(
-                f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(SHAPE_KEYS))}"
-            )
-        return shape
-
-    @property
-    def total_steps(self) -> int:
-        return sum(stage.steps for stage in self.stages)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step` (from 0): warm-up, constant, linear decay to zero."""
-        warm = min(1.0, (step + 1) / self.warmup)
-        left = (self.total_steps - step) / max(1.0, self.decay * self.total_steps)
-        return self.learning_rate * warm * min(1.0, left)
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """The recipe in a JSON file.
-
-    Raises:
-        TrainingError: no such file, or a field is wrong; the message names it.
-    """
-    path = Path(path)
-    try:
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-        )
-        raise TrainingError(f"{path} is no recipe: {problems}") from error
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; saved with every checkpoint."""
-
-    step: int = 0  # optimizer steps done
-    stage: int = 0
-    stage_step: int = 0
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch already used, by all processes together
-    tokens: int = 0  # reply pieces learnt from
-    seconds: float = 0.0
-    best: float = math.inf
-    losses: list[float] = field(default_factory=list)  # of the steps after the last logged row
 
 
 def train(recipe: Recipe, out: str | Path, *, cpu: bool = False) -> Progress:
@@ -170,8 +79,9 @@ class _Run:
         optimizers = make_optimizers(model, recipe)
         self.model, *self.optimizers = accelerator.prepare(model, *optimizers)
         self.plain = accelerator.unwrap_model(self.model)
+        self.plain_optimizers = [prepared.optimizer for prepared in self.optimizers]
         if (out / "checkpoint").exists():
-            self._load_checkpoint()
+            self._go_on()
         self._stream = self._batches()
 
     # -- the loop
@@ -196,7 +106,7 @@ class _Run:
                 self._evaluate()
             if done.step % recipe.checkpoint_every == 0 or is_last or is_stopping:
                 done.losses = [loss.item() for loss in losses]
-                self._save_checkpoint()
+                self._save()
 
     def _is_agreed(self, is_asked: bool) -> bool:
         """Whether any process was asked to stop: all end after the same step or none can."""
@@ -314,7 +224,7 @@ class _Run:
         if nll < done.best:
             done.best = nll
             if self.accelerator.is_main_process:
-                _write_folder(self.out / "best", self.plain.save_pretrained)
+                write_folder(self.out / "best", self.plain.save_pretrained)
 
     def _write_metrics(self, **values: float) -> None:
         if not self.accelerator.is_main_process:
@@ -337,57 +247,28 @@ class _Run:
                     writer.writeheader()
                 writer.writerow(row)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
 
-    def _save_checkpoint(self) -> None:
-        random_states = {"rng": self._of_all(torch.get_rng_state())}
-        if torch.cuda.is_available():
-            random_states["rng_cuda"] = self._of_all(torch.cuda.get_rng_state())
-        if not self.accelerator.is_main_process:
-            return
-        tensors, plain = _pack_optimizers([o.optimizer for o in self.optimizers])
-        tensors |= random_states
-
-        def write(folder: Path) -> None:
-            self.plain.save_pretrained(folder)
-            save_file(tensors, folder / "optimizer.safetensors")
-            state = {"progress": asdict(self.progress), "optimizer": plain}
-            (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
-
-        _write_folder(self.out / "checkpoint", write)
-
-    def _load_checkpoint(self) -> None:
-        folder = self.out / "checkpoint"
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        self.progress = Progress(**state["progress"])
-        self.plain.load_state_dict(
-            MeenaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).state_dict()
+    def _save(self) -> None:
+        save_checkpoint(
+            self.out / "checkpoint",
+            self.progress,
+            model=self.plain,
+            optimizers=self.plain_optimizers,
+            accelerator=self.accelerator,
         )
-        tensors = load_file(folder / "optimizer.safetensors")
-        torch.set_rng_state(self._own(tensors.pop("rng"), torch.get_rng_state()))
-        if (rng := tensors.pop("rng_cuda", None)) is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self._own(rng, torch.cuda.get_rng_state()))
-        _unpack_optimizers([o.optimizer for o in self.optimizers], tensors, state["optimizer"])
+
+    def _go_on(self) -> None:
+        """Brings everything to where the last checkpoint left it."""
+        self.progress = load_checkpoint(
+            self.out / "checkpoint",
+            model=self.plain,
+            optimizers=self.plain_optimizers,
+            accelerator=self.accelerator,
+        )
         if self.accelerator.is_main_process:
-            _cut_metrics(self.out / "metrics.csv", self.progress.step)
+            cut_metrics(self.out / "metrics.csv", self.progress.step)
         logger.info("going on from step %d of %d", self.progress.step, self.recipe.total_steps)
-
-    def _of_all(self, state: Tensor) -> Tensor:
-        """The random states of all processes, one behind the other."""
-        return self.accelerator.gather(state.to(self.accelerator.device)).cpu()
-
-    def _own(self, states: Tensor, like: Tensor) -> Tensor:
-        """This process's part of what `_of_all` gave."""
-        n_states, world = len(states) // len(like), self.accelerator.num_processes
-        if n_states != world:
-            logger.warning(
-                "the run was left by %d processes and goes on with %d: it will not be exactly the "
-                "run that it would have been",
-                n_states,
-                world,
-            )
-        # Cloned: torch reads a state from the start of its storage, whatever the view.
-        return states.view(n_states, -1)[self.accelerator.process_index % n_states].clone()
 
 
 def make_optimizers(
@@ -497,77 +378,12 @@ def _claim_folder(recipe: Recipe, out: Path) -> None:
         for name in ("checkpoint", "best"):
             settle_folder(out / name)
     except OSError as error:
-        raise _cannot_write(out, error) from error
+        raise cannot_write(out, error) from error
     if read_recipe(path) != recipe:
         raise TrainingError(
             f"{out} holds a run of another recipe ({path}); "
             "give another --out, or the recipe that the run was started with"
         )
-
-
-def _write_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Has `fill(folder)` fill a fresh folder, then puts it in the place of `target`.
-
-    Raises:
-        TrainingError: the disk is full or not writable; what was there before stays.
-    """
-    try:
-        replace_folder(target, fill)
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise _cannot_write(target, error) from error
-    except ChatbotError as error:
-        raise TrainingError(str(error)) from error
-
-
-def _cannot_write(path: Path, error: Exception) -> TrainingError:
-    reason = getattr(error, "strerror", None) or error
-    return TrainingError(
-        f"cannot write {path}: {reason}; the last checkpoint is kept. "
-        "Make room, then run the same command: it goes on from there"
-    )
-
-
-def _pack_optimizers(
-    optimizers: list[torch.optim.Optimizer],
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State of the optimizers as named tensors and plain values, without pickle."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for i, optimizer in enumerate(optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                name = f"{i}.{index}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[name] = value.contiguous()
-                else:
-                    plain[name] = value
-    return tensors, plain
-
-
-def _unpack_optimizers(
-    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], plain: dict[str, Any]
-) -> None:
-    for i, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in (tensors | plain).items():
-            owner, index, key = name.split(".")
-            if int(owner) == i:
-                state.setdefault(int(index), {})[key] = value
-        whole = optimizer.state_dict()
-        optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drops the rows written after the checkpoint that the run goes on from."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    kept = [row for row in rows if len(row) == len(header) and int(row[0]) <= step]
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *kept])
-    fresh.replace(path)
 
 
 @dataclass(slots=True)

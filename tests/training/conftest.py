@@ -1,28 +1,13 @@
-"""What the training tests share: the sample dialogues, a tiny tokenizer, a tiny packed corpus."""
+"""What the training tests share: a tiny packed corpus, dialogues written to files, the commands."""
 
 import json
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-import chatbot.training
 from chatbot.training.batches import PackedCorpus
 from chatbot.training.commands import app
-from chatbot.training.corpus import read_dialogues
 from chatbot.training.packing import pack
-from chatbot.training.tokenizer import train_tokenizer
-
-
-@pytest.fixture(scope="session")
-def sample_file():
-    return Path(chatbot.training.__file__).with_name("sample.jsonl")
-
-
-@pytest.fixture(scope="session")
-def tiny_tokenizer(sample_file):
-    texts = [turn for dialogue in read_dialogues(sample_file) for turn in dialogue.turns]
-    return train_tokenizer(texts, vocab_size=600)
 
 
 @pytest.fixture(scope="session")

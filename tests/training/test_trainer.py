@@ -20,8 +20,9 @@ from transformers import AutoModelForSeq2SeqLM
 from chatbot.errors import CorpusError, TrainingError
 from chatbot.training import trainer
 from chatbot.training.packing import pack
+from chatbot.training.recipe import Recipe, read_recipe
 from chatbot.training.tokenizer import train_tokenizer
-from chatbot.training.trainer import Recipe, read_recipe, train
+from chatbot.training.trainer import train
 
 STEPS = 12
 STEP = trainer._Run._step
@@ -166,6 +167,7 @@ def test_a_run_starts_from_another_runs_model(finished, recipe, tmp_path):
 KILLED_RUN = """
 import os, signal, sys
 from chatbot.training import trainer
+from chatbot.training.recipe import read_recipe
 
 step = trainer._Run._step
 
@@ -175,7 +177,7 @@ def until_eight(run):
     return step(run)
 
 trainer._Run._step = until_eight
-trainer.train(trainer.read_recipe(sys.argv[1]), sys.argv[2], cpu=True)
+trainer.train(read_recipe(sys.argv[1]), sys.argv[2], cpu=True)
 """
 
 
@@ -241,13 +243,14 @@ def test_two_processes_end_together_and_go_on(recipe, tmp_path):
     script.write_text(
         "import os, signal, sys\n"
         "from chatbot.training import trainer\n"
+        "from chatbot.training.recipe import read_recipe\n"
         "step = trainer._Run._step\n"
         "def stepping(run):\n"
         "    if sys.argv[3] == 'stop' and (run.progress.step, os.environ['RANK']) == (6, '1'):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return step(run)\n"
         "trainer._Run._step = stepping\n"
-        "trainer.train(trainer.read_recipe(sys.argv[1]), sys.argv[2], cpu=True)\n"
+        "trainer.train(read_recipe(sys.argv[1]), sys.argv[2], cpu=True)\n"
     )
 
     launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -369,64 +372,3 @@ def test_a_loss_that_is_no_number_ends_the_run(recipe, tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match="loss is nan at step 8"):
         train(recipe, tmp_path / "run", cpu=True)
     assert step_of_checkpoint(tmp_path / "run") == 5
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"learnin_rate": 1e-3}, "learnin_rate"),
-        ({"shape": {"d_modle": 32}}, "shape: .*d_modle.*known: .*d_model"),
-        ({"stages": [{"corpus": "c", "steps": 3, "infil": 0.1}]}, r"stages\.0\.infil"),
-        ({"stages": [{"corpus": "c", "steps": 0}]}, r"stages\.0\.steps"),
-        ({"stages": []}, "stages"),
-        ({"optimizer": "sgd"}, "optimizer"),
-        ({"tokens_per_batch": 8}, "tokens_per_batch"),
-    ],
-    ids=str,
-)
-def test_a_wrong_key_or_value_of_a_recipe_is_named(recipe, tmp_path, change, named):
-    path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(recipe.model_dump() | change))
-    with pytest.raises(TrainingError, match=named):
-        read_recipe(path)
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[]"])
-def test_a_file_that_is_no_recipe_is_named(tmp_path, text):
-    path = tmp_path / "recipe.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(TrainingError, match=r"recipe\.json"):
-        read_recipe(path)
-
-
-# -- the schedule
-
-
-def scheduled(recipe, **changes):
-    """Learning rates of a hundred steps."""
-    stages = [{"corpus": "c", "steps": 60}, {"corpus": "c", "steps": 40}]
-    hundred = Recipe.model_validate(
-        recipe.model_dump() | {"stages": stages, "learning_rate": 0.5} | changes
-    )
-    assert hundred.total_steps == 100
-    return [hundred.rate(step) for step in range(100)]
-
-
-def test_the_rate_warms_up_stays_and_decays(recipe):
-    rates = scheduled(recipe, warmup=10, decay=0.4)
-    assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
-    assert rates[10:60] == [0.5] * 50
-    assert rates[60:] == pytest.approx([0.5 * (100 - step) / 40 for step in range(60, 100)])
-    assert rates[-1] > 0
-
-
-def test_without_decay_the_rate_stays(recipe):
-    assert scheduled(recipe, warmup=1, decay=0.0) == [0.5] * 100
-
-
-@pytest.mark.parametrize("warmup", [1, 30, 500])
-@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
-def test_the_rate_is_positive_and_never_above_the_peak(recipe, warmup, decay):
-    rates = scheduled(recipe, warmup=warmup, decay=decay)
-    assert all(0 < rate <= 0.5 for rate in rates)

@@ -13,8 +13,8 @@ from chatbot.prompt import MAX_TOKENS
 from chatbot.training import samples
 from chatbot.training.batches import PackedCorpus
 from chatbot.training.commands import RECIPES, app
+from chatbot.training.recipe import read_recipe
 from chatbot.training.tokenizer import load_tokenizer
-from chatbot.training.trainer import read_recipe
 from chatbot.types import Sampling
 
 

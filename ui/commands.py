@@ -1,0 +1,91 @@
+"""The command `chatbot ui`."""
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatbot.console import quiet_libraries
+from chatbot.store import Store
+
+if TYPE_CHECKING:
+    from ui.turns import Bot
+
+app = typer.Typer(name="ui", help="The chat in the browser.")
+
+MEMORY = ":memory:"
+
+
+@app.callback(invoke_without_command=True)
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 7860,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the shipped one if left out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"Where chats are kept; {MEMORY} forgets them at the end. If left out: "
+            "controllable-chatbot/conversations.sqlite3 in $XDG_DATA_HOME or ~/.local/share.",
+        ),
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0, help="Delete chats not written to for so long.")
+    ] = None,
+) -> None:
+    """Open the chat in the browser: works offline, chats stay on this machine."""
+    store = Store.in_memory() if data == MEMORY else Store(None if data is None else Path(data))
+    with store:
+        if keep_days is not None:
+            store.delete_older(keep_days)
+        _serve(store, host, port, model, device)
+
+
+def _serve(store: Store, host: str, port: int, model: str | None, device: str) -> None:
+    """Shows the page while the model is still loading, then waits for Ctrl-C."""
+    typer.echo("Starting ...", err=True)
+    from chatbot.errors import InputError
+    from ui.app import launch
+    from ui.handlers import Service
+    from ui.turns import Turns
+
+    # After Gradio is imported: two threads that import at once can meet half-made modules.
+    bot = _loading(model, device)
+    try:
+        demo, url = launch(Service(Turns(bot), store), host=host, port=port or None)
+    except OSError as error:
+        raise InputError(
+            f"port {port} of {host} cannot be listened at ({error}); give another --port, or "
+            "--port 0 for any free one"
+        ) from error
+    try:
+        typer.echo(f"Open {url} in a browser. The model is loading; Ctrl-C ends.")
+        bot.result()
+        typer.echo("The model is ready.", err=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        typer.echo("", err=True)
+    finally:
+        demo.close(verbose=False)
+
+
+def _loading(model: str | None, device: str) -> "Future[Bot]":
+    """The bot, which a thread loads beside everything else."""
+    bot: Future[Bot] = Future()
+
+    def load() -> None:
+        try:
+            from chatbot.bot import Chatbot
+
+            quiet_libraries()
+            bot.set_result(Chatbot.load(model, device=device))
+        except BaseException as error:  # told where the result is waited for
+            bot.set_exception(error)
+
+    threading.Thread(target=load, daemon=True).start()
+    return bot
