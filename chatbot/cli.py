@@ -5,6 +5,7 @@ Sub-commands of other packages (`train`, `eval`, `ui`, ...) are found through th
 until a command runs.
 """
 
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatbot.bot import check_seed
 from chatbot.controls import Controls
 from chatbot.errors import ChatbotError, InputError
 from chatbot.types import Progress, Ranking, Sampling
@@ -81,6 +83,8 @@ def respond(
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
     ranking = Ranking(novelty=novelty)
     asked = Controls.parse(controls)
+    if seed is not None:
+        check_seed(seed)
     bot = _load(model, device, bag)
     reply = bot.respond(text, controls=asked, seed=seed, sampling=sampling, ranking=ranking)
     if as_json:
@@ -106,6 +110,10 @@ def chat(
     """Talk with the bot in the terminal."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
     asked = Controls.parse(controls)
+    if seed is not None:
+        check_seed(seed)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a broken byte does not end the chat
     typer.echo("Loading the bot ...", err=True)
     bot = _load(model, device, bag)
     bot.check(asked)
@@ -173,6 +181,8 @@ class TerminalChat:
             case "/reset":
                 self.conversation.reset()
                 typer.echo("A new conversation.")
+            case "/history" if not self.conversation.turns:
+                typer.echo("Nothing was said yet.")
             case "/history":
                 for place, turn in enumerate(self.conversation.turns):
                     typer.echo(f"{'bot' if place % 2 else 'you'}> {turn}")
@@ -190,11 +200,15 @@ class TerminalChat:
         if not argument:
             self.seed = None
             typer.echo("Every reply draws a new seed.")
-        elif argument.isdecimal():
-            self.seed = int(argument)
-            typer.echo(f"Every reply uses seed {self.seed}.")
-        else:
-            typer.echo(f"{argument!r} is no seed; give a whole number, such as /seed 7")
+            return
+        try:
+            seed = int(argument)
+            check_seed(seed)
+        except (ValueError, InputError):
+            typer.echo(f"{argument!r:.50} is no seed; give a whole number, such as /seed 7")
+            return
+        self.seed = seed
+        typer.echo(f"Every reply uses seed {seed}.")
 
     def _set_controls(self, argument: str) -> None:
         try:
@@ -219,8 +233,8 @@ class TerminalChat:
             Path(argument).expanduser().write_text(
                 json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
             )
-        except OSError as error:
-            typer.echo(f"could not write {argument}: {error.strerror}; the chat goes on")
+        except (OSError, ValueError, RuntimeError) as error:  # the latter two: no possible name
+            typer.echo(f"could not write {argument}: {error}; give another file name")
         else:
             typer.echo(f"Saved {len(self.conversation.turns)} turns to {argument}.")
 

@@ -5,14 +5,25 @@ from typing import Annotated
 
 import typer
 
+from chatbot.cli import (
+    Bags,
+    Candidates,
+    ControlsText,
+    Device,
+    MaxNewTokens,
+    Model,
+    Novelty,
+    Temperature,
+    TopK,
+    TopP,
+)
 from chatbot.console import progress, quiet_libraries
+from chatbot.controls import Controls
+from chatbot.types import Ranking, Sampling
 
 app = typer.Typer(name="eval", help="Numbers about the bot, offline.", no_args_is_help=True)
 
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Folder of a generator; the shipped one if left out."),
-]
+_SAMPLING, _RANKING = Sampling(), Ranking()
 
 
 @app.callback()
@@ -50,25 +61,37 @@ def perplexity(
 def respond(
     in_path: Annotated[Path, typer.Argument(metavar="IN", help='Lines of {"context": [...]}.')],
     out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the lines answered.")],
-    model: Model = None,
+    controls: ControlsText = "",
+    bag: Bags = [],  # noqa: B006  # typer copies it
     seed: Annotated[int, typer.Option(min=0, help="Of line 1; line n has this + n - 1.")] = 0,
-    candidates: Annotated[int, typer.Option(min=1, help="Replies drawn per context.")] = 20,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.88,
+    model: Model = None,
+    device: Device = "auto",
+    candidates: Candidates = _SAMPLING.candidates,
+    temperature: Temperature = _SAMPLING.temperature,
+    top_k: TopK = _SAMPLING.top_k,
+    top_p: TopP = _SAMPLING.top_p,
+    max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
+    novelty: Novelty = _RANKING.novelty,
 ) -> None:
-    """Answer every context.
+    """Answer every context, with the options of `chatbot respond`.
 
     Each line of OUT has all keys of its input line and response, candidates and trace. Lines
-    already in OUT are kept.
+    already in OUT are kept; all must have been made with the same options.
     """
     from chatbot.bot import Chatbot
-    from chatbot.types import Sampling
-    from eval.respond import respond_file
+    from eval.respond import Settings, respond_file
 
+    settings = Settings(
+        seed=seed,
+        controls=Controls.parse(controls),
+        sampling=Sampling(candidates, temperature, top_k, top_p, max_new_tokens),
+        ranking=Ranking(novelty=novelty),
+    )
     quiet_libraries()
-    sampling = Sampling(candidates=candidates, temperature=temperature)
-    bot = Chatbot.load(model)
+    bot = Chatbot.load(model, device=device)
+    for file in bag:
+        bot.add_attribute(file)
     n_answered = respond_file(
-        bot, in_path, out_path, seed=seed, sampling=sampling,
-        watch=lambda x: progress(x, "respond"),
-    )  # fmt: skip
+        bot, in_path, out_path, settings, watch=lambda x: progress(x, "respond")
+    )
     typer.echo(f"{n_answered} contexts answered, see {out_path}", err=True)

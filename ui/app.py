@@ -4,7 +4,7 @@ Every event gives the whole picture again: the screen, the three drawings, the c
 the browser keeps. While a reply is made only its progress is sent.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,
+        show_error=True,
         share=False,
         ssr_mode=False,
         footer_links=[],
@@ -227,7 +228,9 @@ _PRESSES = (HERE / "presses.js").read_text(encoding="utf-8")
 def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     seen = [page.kept, page.screen]
 
-    def picture(kept: Any, screen: Screen, **beside: Any) -> Any:
+    def picture(kept: Any, screen: Screen | None, **beside: Any) -> list[Any]:
+        if screen is None:
+            return [gr.skip()] * len(page.drawn)
         return _picture(service, read_visitor(kept), screen, _Beside(**beside))
 
     def set_to(values: Sequence[Any]) -> dict[str, Any]:
@@ -267,7 +270,7 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
         else:
             after = handlers.on_message(service, visitor, screen, action)
             draft = None
-            if after.editing_id != screen.editing_id:
+            if after is not None and after.editing_id != screen.editing_id:
                 draft = handlers.edited_text(service, visitor, after)
             tab = "reply" if action.do == "inspect" else None
             yield picture(kept, after, draft=draft, tab=tab)
@@ -278,9 +281,12 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
         except InputError:
             return picture(kept, screen)
         after = handlers.on_conversation(service, read_visitor(kept), screen, action)
-        return picture(kept, after, draft="" if screen.editing_id != after.editing_id else None)
+        leaves_edit = after is not None and after.editing_id != screen.editing_id
+        return picture(kept, after, draft="" if leaves_edit else None)
 
-    def act(handler: Callable[..., Screen], clears_draft: bool = False) -> Callable[..., Any]:
+    def act(
+        handler: Callable[..., Screen | None], clears_draft: bool = False
+    ) -> Callable[..., Any]:
         def run(kept: Any, screen: Screen, *values: Any) -> Any:
             after = handler(service, read_visitor(kept), screen, *values)
             return picture(kept, after, draft="" if clears_draft else None)
@@ -289,7 +295,7 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
 
     def speak(kept: Any, screen: Screen, language: Any) -> Any:
         after = handlers.speak(service, read_visitor(kept), screen, language)
-        return [*picture(kept, after), *_labels(page, after)]
+        return [*picture(kept, after), *_labels(page, after or screen)]
 
     def bring_in(kept: Any, screen: Screen, path: str) -> Any:
         try:
@@ -303,17 +309,15 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     relabelled = [page.brand, *(component for component, _ in page.labels), page.editing_told]
 
     demo.load(arrive, [page.kept], [*page.drawn, *relabelled, page.language], **light)
-    turns = [
-        page.draft.submit(
+    page.draft.submit(
             send, [*seen, page.draft, *page.settings.values()], page.drawn, api_name="send",
             show_progress="hidden", concurrency_limit=None,
-        ),
-        page.conversation.click(press, [*seen, *page.settings.values()], page.drawn, **light),
-        page.inspector.click(press, [*seen, *page.settings.values()], page.drawn, **light),
-    ]  # fmt: skip
+        )  # fmt: skip
+    page.conversation.click(press, [*seen, *page.settings.values()], page.drawn, **light)
+    page.inspector.click(press, [*seen, *page.settings.values()], page.drawn, **light)
     page.draft.stop(
-        lambda kept, screen: picture(kept, handlers.stop(screen)), seen, page.drawn,
-        cancels=turns, **light,
+        lambda kept, screen: picture(kept, handlers.stop(service, screen)), seen, page.drawn,
+        **light,
     )  # fmt: skip
     page.leave_edit.click(act(handlers.leave_edit, clears_draft=True), seen, page.drawn, **light)
     page.new.click(act(handlers.begin, clears_draft=True), seen, page.drawn, **light)
@@ -365,7 +369,7 @@ def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside
 
 
 def _pictures(
-    service: Service, visitor: Visitor, before: Screen, steps: Iterator[handlers.Step]
+    service: Service, visitor: Visitor, before: Screen, steps: Generator[handlers.Step, None, None]
 ) -> Iterator[list[Any]]:
     """One picture per step; between two steps of one reply only the progress is new."""
     try:
@@ -377,7 +381,7 @@ def _pictures(
                 yield _picture(service, visitor, screen, _Beside(draft))
             before = screen
     finally:
-        steps.close()  # type: ignore[attr-defined]  # handlers give generators
+        steps.close()
 
 
 def _labels(page: _Page, screen: Screen) -> list[Any]:

@@ -8,7 +8,8 @@ import functools
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -18,7 +19,7 @@ from chatbot.store import Conversations, Store, StoredMessage
 from chatbot.types import Progress, Reply
 from ui.panel import Panel, read_panel
 from ui.texts import LANGUAGES, Language, preferred_language, text
-from ui.turns import Settings, Turns
+from ui.turns import Settings, Turns, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -165,15 +166,15 @@ Step = tuple[Screen, str | None]
 
 def send(
     service: Service, visitor: Visitor, screen: Screen, draft: str, panel: Panel
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Says what the composer holds: a new message, or the new version of the edited one.
 
     Args:
         panel: the values of the settings, for `read_panel`.
     """
-    screen = screen.settled()
-    if not draft.strip():
+    if screen.answering_id is not None or not draft.strip():
         return
+    screen = screen.settled()
     chats = service.store.of(visitor.id)
     try:
         settings = read_panel(panel)
@@ -194,8 +195,10 @@ def send(
 
 def retry(
     service: Service, visitor: Visitor, screen: Screen, message_id: int, panel: Panel
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Another reply beside the one of `message_id`, or a first one to it, with a new seed."""
+    if screen.answering_id is not None:
+        return
     screen = screen.settled()
     chats = service.store.of(visitor.id)
     try:
@@ -211,11 +214,11 @@ def retry(
     yield from _answer(service, chats, screen, asked_id, settings)
 
 
-def stop(screen: Screen) -> Screen:
-    """After the visitor ended the reply; closing its iterator was Gradio's part."""
-    if screen.answering_id is None:
-        return screen
-    return replace(screen.settled(), notice=text(screen.language, "stopped"))
+def stop(service: Service, screen: Screen) -> Screen | None:
+    """Ends the reply, whose own steps then tell of it; a screen only where there is none to end."""
+    if screen.answering_id is not None and service.turns.stop(screen.answering_id):
+        return None
+    return screen.settled()
 
 
 def _say(chats: Conversations, screen: Screen, draft: str) -> StoredMessage:
@@ -235,22 +238,17 @@ def _say_anew(chats: Conversations, message_id: int, draft: str) -> StoredMessag
 
 def _answer(
     service: Service, chats: Conversations, screen: Screen, asked_id: int, settings: Settings
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     try:
         asked = chats.branch(asked_id)
-        for event in service.turns.reply(as_turns(asked), settings):
-            if isinstance(event, Reply):
-                reply = event.to_dict()
-                replied = chats.add_bot(
-                    asked[-1].conversation_id, event.text, parent_id=asked_id, reply=reply,
-                    controls=reply["trace"]["controls"],
-                )  # fmt: skip
-                yield replace(screen, inspected_id=replied), None
-            elif isinstance(event, Progress):
+        with closing(service.turns.reply(asked_id, as_turns(asked), settings)) as events:
+            for event in events:
+                if isinstance(event, Reply):
+                    replied_id = _keep(chats, asked[-1], event)
+                    yield replace(screen, inspected_id=replied_id), None
+                    return
                 yield _told(_answering(screen, asked_id), event), None
-            else:
-                waiting = text(screen.language, event)
-                yield replace(_answering(screen, asked_id), progress=waiting), None
+        yield replace(screen, notice=text(screen.language, "stopped")), None
     except ChatbotError as error:
         yield replace(screen, problem=str(error)), None
     except Exception as error:
@@ -263,12 +261,22 @@ def _answering(screen: Screen, asked_id: int) -> Screen:
     return replace(screen, answering_id=asked_id, progress=text(screen.language, "reading"))
 
 
-def _told(screen: Screen, progress: Progress) -> Screen:
-    said = text(
-        screen.language, "progress", candidates=progress.candidates, tokens=progress.tokens,
-        max_tokens=progress.max_tokens,
+def _keep(chats: Conversations, asked: StoredMessage, reply: Reply) -> int:
+    record = reply.to_dict()
+    return chats.add_bot(
+        asked.conversation_id, reply.text, parent_id=asked.id, reply=record,
+        controls=record["trace"]["controls"],
     )  # fmt: skip
-    return replace(screen, progress=said, part=progress.tokens / progress.max_tokens)
+
+
+def _told(screen: Screen, event: Waiting | Progress) -> Screen:
+    if not isinstance(event, Progress):
+        return replace(screen, progress=text(screen.language, event))
+    said = text(
+        screen.language, "progress", candidates=event.candidates, tokens=event.tokens,
+        max_tokens=event.max_tokens,
+    )  # fmt: skip
+    return replace(screen, progress=said, part=event.tokens / event.max_tokens)
 
 
 # -- everything that is done at once
@@ -276,15 +284,19 @@ def _told(screen: Screen, progress: Progress) -> Screen:
 
 def _at_once(
     handler: Callable[Concatenate[Service, Visitor, Screen, P], Screen],
-) -> Callable[Concatenate[Service, Visitor, Screen, P], Screen]:
-    """A handler that does nothing while a reply is made, and tells its problems in words."""
+) -> Callable[Concatenate[Service, Visitor, Screen, P], Screen | None]:
+    """A handler that tells its problems in words.
+
+    It gives None and does nothing while a reply is made: the steps of that reply bring the next
+    screen, and another one in between would be lost or, coming last, undo theirs.
+    """
 
     @functools.wraps(handler)
     def guarded(
         service: Service, visitor: Visitor, screen: Screen, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Screen:
+    ) -> Screen | None:
         if screen.answering_id is not None:
-            return replace(screen, notice=text(screen.language, "busy"))
+            return None
         screen = screen.settled()
         try:
             return handler(service, visitor, screen, *args, **kwargs)

@@ -35,8 +35,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "starter_2": ("Guess what, I won the tournament!", "있잖아, 나 대회에서 우승했어!"),
     "starter_3": ("I can't decide what to eat tonight.", "오늘 저녁 뭐 먹을지 못 정하겠어."),
     "message": ("Write a message", "메시지를 입력하세요"),
-    "send": ("Send", "보내기"),
-    "stop": ("Stop", "정지"),
     "editing": (
         "Editing: the version so far is kept beside the new one.",
         "수정 중: 이전 메시지도 함께 남습니다.",
@@ -61,7 +59,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{candidates} candidates, token {tokens} of {max_tokens}",
         "후보 {candidates}개, 토큰 {tokens}/{max_tokens}",
     ),
-    "busy": ("Stop the reply first.", "먼저 답변을 정지하세요."),
     "went_wrong": (
         "Something went wrong, your message is kept: {why}",
         "문제가 생겼습니다. 메시지는 그대로 있습니다: {why}",

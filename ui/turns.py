@@ -2,13 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from chatbot.bot import OnProgress
 from chatbot.controls import Controls
+from chatbot.errors import InputError
 from chatbot.types import Progress, Ranking, Reply, Sampling
 
 POLL_S = 0.2
@@ -54,41 +55,69 @@ class Turns:
     def __init__(self, bot: "Future[Bot]"):
         self._bot = bot
         self._slot = threading.Semaphore(1)
+        self._stops: dict[int, threading.Event] = {}
+
+    def stop(self, key: int) -> bool:
+        """Ends the reply of this key within a token; False where none is being made."""
+        stop = self._stops.get(key)
+        if stop is not None:
+            stop.set()
+        return stop is not None
 
     def reply(
-        self, turns: Sequence[str], settings: Settings
-    ) -> Iterator[Waiting | Progress | Reply]:
-        """What happens until the reply, which comes last; closing the iterator ends the work.
+        self, key: int, turns: Sequence[str], settings: Settings
+    ) -> Generator[Waiting | Progress | Reply, None, None]:
+        """What happens until the reply, which comes last; stopped, it ends without one.
+
+        Closing the iterator stops it too.
+
+        Args:
+            key: the message that is answered, for `stop`.
 
         Raises:
+            InputError: it is being answered already.
             Whatever the bot raises, and what kept it from loading.
         """
+        stop = threading.Event()
+        if self._stops.setdefault(key, stop) is not stop:
+            raise InputError("this message is being answered already; wait, or stop that reply")
+        try:
+            yield from self._events(turns, settings, stop)
+        finally:
+            stop.set()
+            del self._stops[key]
+
+    def _events(
+        self, turns: Sequence[str], settings: Settings, stop: threading.Event
+    ) -> Generator[Waiting | Progress | Reply, None, None]:
         while not self._bot.done():
             yield "loading"
             wait([self._bot], timeout=POLL_S)
+            if stop.is_set():
+                return
         bot = self._bot.result()
         while not self._slot.acquire(timeout=POLL_S):
             yield "waiting"
+            if stop.is_set():
+                return
         # The worker gives the slot back, so that it stays taken until the model is really free.
         events: queue.SimpleQueue[Progress | Reply | BaseException] = queue.SimpleQueue()
-        stop = threading.Event()
         worker = threading.Thread(
             target=self._work, args=(bot, turns, settings, events, stop), daemon=True
         )
         worker.start()
-        try:
-            yield "reading"
-            while True:
-                event = events.get()
-                while isinstance(event, Progress) and not events.empty():
-                    event = events.get()  # a slow reader is told of the newest only
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-                if isinstance(event, Reply):
-                    return
-        finally:
-            stop.set()
+        yield "reading"
+        while True:
+            event = events.get()
+            while isinstance(event, Progress) and not events.empty():
+                event = events.get()  # a slow reader is told of the newest only
+            if isinstance(event, BaseException):
+                raise event
+            if isinstance(event, Reply) and event.stopped:
+                return
+            yield event
+            if isinstance(event, Reply):
+                return
 
     def _work(
         self,

@@ -188,8 +188,11 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Two attentions side by side, branched causal convolutions, self-attention, encoder
-    attention, feed-forward with an inner norm: 28.5 d^2 parameters."""
+    """Five sub-layers, 28.5 d^2 parameters.
+
+    Two attentions side by side, branched causal convolutions, self-attention, encoder attention,
+    feed-forward with an inner norm.
+    """
 
     def __init__(self, config: MeenaConfig):
         super().__init__()
@@ -270,6 +273,8 @@ class DecoderBlock(nn.Module):
 
 
 class MeenaPreTrainedModel(PreTrainedModel):
+    """What both Meena classes share: configuration and initial weights."""
+
     config_class = MeenaConfig
     base_model_prefix = "model"
     _no_split_modules = ["EncoderBlock", "DecoderBlock"]

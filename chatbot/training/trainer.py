@@ -151,7 +151,9 @@ class _Run:
         """This process's batches of the next step; moves on to the next stage when one is done."""
         done = self.progress
         if done.stage_step == self.recipe.stages[done.stage].steps:
-            done.stage, done.stage_step, done.epoch, done.batch = done.stage + 1, 0, 0, 0
+            # The epoch goes on, so that a stage over the same corpus does not draw the same sample.
+            done.stage, done.stage_step = done.stage + 1, 0
+            done.epoch, done.batch = done.epoch + 1, 0
             self._stream = self._batches()
         return list(islice(self._stream, self.recipe.accumulate))
 

@@ -20,7 +20,7 @@ from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
 from chatbot.training.corpus import read_dialogues
 from chatbot.training.tokenizer import train_tokenizer
 
-FEW = Sampling(candidates=6, max_new_tokens=16)
+FEW = Sampling(candidates=6, max_new_tokens=20)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,7 @@ def model_dir(tmp_path_factory):
     tokenizer = train_tokenizer(texts, vocab_size=700)
     torch.manual_seed(0)
     config = MeenaConfig(vocab_size=len(tokenizer), d_model=16, num_heads=2, decoder_layers=1)
-    model = MeenaForConditionalGeneration(config)
-    with torch.no_grad():  # peaked enough for words to be likelier in some places than in others
-        model.model.shared.weight.mul_(6)
-    model.save_pretrained(folder)
+    MeenaForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -52,13 +49,11 @@ def ids(reply):
 
 def mean_words(bot, controls, seeds=range(6), text="hello there"):
     """Words of joy that all candidates of some replies have, on average, whatever was asked."""
-    bound = bot.steerer.bound("joy", "en")
-    total = n = 0
-    for seed in seeds:
-        for pieces in ids(bot.respond(text, controls=controls, seed=seed, sampling=FEW)):
-            total += _realised(bound.bag.trie, pieces)
-            n += 1
-    return total / n
+    trie = bot.steerer.bound("joy", "en").bag.trie
+    n = len(seeds)
+    replies = bot.respond_many([text] * n, controls=[controls] * n, seeds=seeds, sampling=FEW)
+    counts = [_realised(trie, pieces) for reply in replies for pieces in ids(reply)]
+    return sum(counts) / len(counts)
 
 
 def _realised(trie, pieces):
@@ -186,8 +181,8 @@ def test_a_row_alone_is_the_row_in_a_batch(bot):
     for turn, asked, seed, reply in zip(turns, controls, [1, 2, 3], together, strict=True):
         alone = bot.respond(turn, controls=asked, seed=seed, sampling=FEW)
         assert ids(alone) == ids(reply)
-        assert alone.trace.steering == pytest.approx(reply.trace.steering) or True
         assert (alone.trace.steering is None) == (reply.trace.steering is None)
+        assert alone.trace.notes == reply.trace.notes
 
 
 def test_opposite_plans_in_one_batch_do_not_mix(bot):
@@ -269,7 +264,6 @@ def test_each_of_several_attributes_gets_what_it_gets_alone(started, logits):
     for name, strength in asked.items():
         alone = started({"strengths": {name: strength}, "kl_limit": 100})
         # What all of them miss makes the end unlikelier, which moves the others by a little.
-        alone._rows[0].plan.columns = alone._rows[0].plan.columns
         alone.shift(logits.clone())
         for row in range(4):
             wanted = alone.trace(0, row).tokens[0].after[name]
@@ -336,17 +330,17 @@ def test_an_unknown_attribute_lists_the_known_ones(bot):
 
 
 def test_a_list_of_ones_own_steers_at_once(bot, tmp_path):
-    file = tmp_path / "weather.txt"
-    file.write_text("rain\nsnow\nsunny\t0.5\n")
-    assert bot.add_attribute(file) == "weather"
-    assert "weather" in bot.attributes()
-    controls = Controls({"weather": 1.0}, kl_limit=50)
+    file = tmp_path / "warmth.txt"
+    file.write_text("happy\nlove\nsunny\t0.5\n")
+    assert bot.add_attribute(file) == "warmth"
+    assert "warmth" in bot.attributes()
+    controls = Controls({"warmth": 1.0}, kl_limit=50)
     reply = bot.respond("hello", controls=controls, seed=2, sampling=FEW)
-    assert reply.trace.steering.attributes["weather"].realised > 0
-    korean = bot.respond("안녕", controls={"weather": 1.0}, seed=2, sampling=FEW)
+    assert reply.trace.steering.attributes["warmth"].realised > 0
+    korean = bot.respond("안녕", controls={"warmth": 1.0}, seed=2, sampling=FEW)
     assert korean.trace.steering is None
-    assert any("weather has no words" in note for note in korean.trace.notes)
-    file.write_text("rain\tmuch\n")
+    assert any("warmth has no words" in note for note in korean.trace.notes)
+    file.write_text("happy\tmuch\n")
     with pytest.raises(InputError, match="line 1"):
         bot.add_attribute(file)
 

@@ -1,0 +1,100 @@
+"""A scripted bot behind the real handlers and the real store."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from chatbot.controls import Controls
+from chatbot.errors import InputError
+from chatbot.store import Store
+from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
+from ui.handlers import Screen, Service, Visitor
+from ui.panel import MOODS, NUMBERS
+from ui.turns import Turns
+
+
+class ScriptedBot:
+    """Says "reply 1", "reply 2", ...; fails or waits when asked to."""
+
+    def __init__(self):
+        self.asked = []
+        self.at_step = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def respond(self, turns, *, controls, seed, sampling, ranking, on_progress, stop):
+        self.asked.append((list(turns), controls, seed, sampling))
+        if turns[-1] == "fail":
+            raise RuntimeError("out of <b>memory</b>")
+        if turns[-1] == "refuse":
+            raise InputError("the message is refused")
+        for step in range(3):
+            on_progress(Progress(step + 1, 3, sampling.candidates, 0))
+            self.at_step.set()
+            assert self.go_on.wait(10)
+            if stop.is_set():
+                break
+        return a_reply(f"reply {len(self.asked)}", turns, seed, sampling, stopped=stop.is_set())
+
+
+def a_reply(text, turns=("Hi!",), seed=None, sampling=None, stopped=False, controls=None):
+    candidates = (
+        Candidate(text, (6, 7, 2), -3.0, "end", score=-1.0),
+        Candidate("another <i>one</i>", (8, 9), -4.0, "length", score=-2.0),
+        Candidate("", (2,), -1.0, "end", dropped="empty"),
+    )
+    trace = Trace(
+        model={"name": "tiny", "digest": "d" * 64},
+        turns=tuple(turns),
+        seed=seed or 11,
+        sampling=sampling or Sampling(),
+        ranking=Ranking(),
+        prompt_ids=(3, 6),
+        dropped_turns=2,
+        truncated_pieces=0,
+        steps=3,
+        controls=controls or Controls(),
+        notes=("a <u>note</u>",),
+    )
+    return Reply(text, candidates, trace, seed or 11, {"total": 0.5}, stopped)
+
+
+def done(bot):
+    future = Future()
+    future.set_result(bot)
+    return future
+
+
+@pytest.fixture
+def bot():
+    return ScriptedBot()
+
+
+@pytest.fixture
+def service(bot):
+    with Store.in_memory() as store:
+        yield Service(Turns(done(bot)), store)
+
+
+@pytest.fixture
+def ann():
+    return Visitor("a" * 43)
+
+
+@pytest.fixture
+def bob():
+    return Visitor("b" * 43)
+
+
+@pytest.fixture
+def panel():
+    """Everything at its default."""
+    numbers = {name: value for name, (value, *_) in NUMBERS.items()}
+    moods = dict.fromkeys(MOODS, 0)
+    return {**moods, **numbers, "topics": [], "topic_strength": 0.5, "seed": ""}
+
+
+@pytest.fixture
+def screen():
+    return Screen()
