@@ -73,6 +73,8 @@ class Bag:
         trie: where a reply stands among the words.
         neighbours: soft members.
         support: (S,) ids of the pieces that can bring or continue a word.
+        begin: (2, 2, S) features at the border of a word: of each piece the chance and the weight
+            (second index), where a word must bring its space or need not (first index).
         chances: (nodes,) that a word of the list will be complete, from each node of the trie.
     """
 
@@ -103,14 +105,13 @@ class Bag:
         ids = sorted(steps)
         self.support = torch.tensor(ids, device=output.device)
         self._column = {piece: column for column, piece in enumerate(ids)}
-        # Row 0: a word brings its space; row 1: it may also begin without one.
-        self._begin = torch.zeros(2, 2, len(ids))
+        begin = torch.zeros(2, 2, len(ids))
         for free, roots in ((0, (SPACED,)), (1, (SPACED, BARE))):
             for root in roots:
                 for piece, child in self.trie.children[root].items():
-                    self._begin[0, free, self._column[piece]] = self.chances[child]
-                    self._begin[1, free, self._column[piece]] = self._weights[child]
-        self._begin = self._begin.to(output.device)
+                    begin[free, 0, self._column[piece]] = self.chances[child]
+                    begin[free, 1, self._column[piece]] = self._weights[child]
+        self.begin = begin.to(output.device)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Every word of the list, in its order, with the pieces it is found by."""
@@ -130,19 +131,22 @@ class Bag:
             chance: (B, S) that a word will be complete, and weight: (B, S) of that word.
         """
         free = torch.tensor([int(place.is_free) for place in places], device=self.support.device)
-        chance, weight = self._begin[:, free]  # (B, S) each, copies
-        ways = [
-            (row, self._column[piece], self.chances[child], self._weights[child])
-            for row, place in enumerate(places)
-            if place.node != NOWHERE
-            for piece, child in self.trie.children[place.node].items()
-        ]
+        features = self.begin[free]  # (B, 2, S), a copy
+        ways = [(row, *way) for row, place in enumerate(places) for way in self.ways(place)]
         if ways:
             rows, columns, chances, weights = zip(*ways, strict=True)
-            at = (torch.tensor(rows), torch.tensor(columns))
-            chance[at] = torch.tensor(chances, device=chance.device)
-            weight[at] = torch.tensor(weights, device=weight.device)
-        return chance, weight
+            inside = torch.tensor([chances, weights], device=features.device)
+            features[torch.tensor(rows), :, torch.tensor(columns)] = inside.T
+        return features[:, 0], features[:, 1]
+
+    def ways(self, place: Place) -> list[tuple[int, float, float]]:
+        """The pieces that go on inside a word: column of the support, chance, weight."""
+        if place.node == NOWHERE:
+            return []
+        return [
+            (self._column[piece], self.chances[child], self._weights[child])
+            for piece, child in self.trie.children[place.node].items()
+        ]
 
     def score(self, hidden: Tensor, wanted: Tensor) -> Tensor:
         """Log-likelihood (B,) of `wanted` under the mass of the bag at the start of a word."""
@@ -165,7 +169,7 @@ class Bag:
     def _mass(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mass of the bag (B,), probabilities (B, V), value of the support's pieces (S,)."""
         probs = (hidden.float() @ self.output.float().T).softmax(-1)
-        value = self._begin[0, 0] * self._begin[1, 0]
+        value = self.begin[0, 0] * self.begin[0, 1]
         return probs[:, self.support] @ value, probs, value
 
 

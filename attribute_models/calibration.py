@@ -29,7 +29,7 @@ class RateCurve:
     @classmethod
     def measure(cls, log_p: Tensor, chance: Tensor, weight: Tensor) -> "RateCurve":
         """From (n, S) log-probabilities and features at the positions of some replies."""
-        field = Field(log_p, chance[:, :, None], weight[:, :, None], torch.zeros_like(log_p))
+        field = Field(log_p, chance[:, None], weight[:, None], torch.zeros_like(log_p))
         ones = torch.ones(len(log_p), 1, device=log_p.device)
         return cls(tuple(float(tilt(field, price * ones).mass.mean()) for price in PRICES))
 

@@ -24,7 +24,9 @@ from torch import Tensor
 MAX_PRICE = 9.0
 """Prices stay within this: odds times 8,000. A mass out of reach is reported, not forced."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4
+"""Masses are reached to this."""
+
 _ITERATIONS = 24
 _MAX_STEP = 2.0
 
@@ -35,8 +37,8 @@ class Field:
 
     Attributes:
         log_p: (B, S) of the support's pieces.
-        chance: (B, S, A) from 0 to 1.
-        weight: (B, S, A) from 0 to 1.
+        chance: (B, A, S) from 0 to 1.
+        weight: (B, A, S) from 0 to 1.
         offset: (B, S) added to the logits whatever the prices are.
     """
 
@@ -74,23 +76,41 @@ def tilt(field: Field, price: Tensor, scale: Tensor | None = None) -> Tilted:
     offset = field.offset
     if scale is not None:
         price, offset = price * scale[:, None], offset * scale[:, None]
-    exponent = field.weight * price[:, None, :]  # (B, S, A)
-    raised = field.chance * exponent.exp()
-    factor = raised + (1 - field.chance)
-    shift = factor.log().sum(2) + offset  # (B, S)
+    raised, factor = _factors(field, price)
+    shift = factor.log().sum(1) + offset  # (B, S)
     p = field.log_p.exp()
     pulled = p * shift.exp()
-    rest = (1 - p.sum(1)).clamp_min(0)
-    z = rest + pulled.sum(1)
+    z = (1 - p.sum(1)).clamp_min(0) + pulled.sum(1)
     tilted = pulled / z[:, None]  # (B, S)
-    happens = raised / factor  # chance of the outcome once the piece is drawn
-    value = happens * field.weight  # (B, S, A)
-    mass = (tilted[:, None, :] @ value).squeeze(1)  # (B, A)
-    within = tilted[:, None, :] @ (value * (field.weight - value))
-    second = (tilted[:, :, None] * value).transpose(1, 2) @ value  # (B, A, A)
-    covariance = second - mass[:, :, None] * mass[:, None, :] + torch.diag_embed(within.squeeze(1))
-    kl = (tilted * shift).sum(1) - z.log()
-    return Tilted(shift, mass, kl, z.log(), covariance)
+    value = raised / factor * field.weight  # (B, A, S), once the piece is drawn
+    mass = (value @ tilted[:, :, None]).squeeze(2)
+    within = (value * (field.weight - value)) @ tilted[:, :, None]  # (B, A, 1)
+    second = (value * tilted[:, None, :]) @ value.transpose(1, 2)  # (B, A, A)
+    covariance = second - mass[:, :, None] * mass[:, None, :] + torch.diag_embed(within.squeeze(2))
+    log_z = z.log()
+    return Tilted(shift, mass, (tilted * shift).sum(1) - log_z, log_z, covariance)
+
+
+def alone(field: Field, price: Tensor) -> Tensor:
+    """The mass (B, A) of each attribute if it were the only one that is tilted."""
+    raised, factor = _factors(field, price)
+    p = field.log_p.exp()[:, None, :]
+    rest = (1 - p.sum(2)).clamp_min(0)  # (B, 1)
+    pulled = p * field.offset.exp()[:, None, :]
+    return (pulled * raised * field.weight).sum(2) / (rest + (pulled * factor).sum(2))
+
+
+def together(price: Tensor, before: Tensor, wanted: Tensor, active: Tensor) -> Tensor:
+    """A guess of the prices (B, A) that buy together what each of `price` buys alone.
+
+    Exact where no piece is of two attributes and all chances and weights are 1: the price alone
+    is logit(wanted) - logit(before), together it is log(wanted / before) less the log of what the
+    pieces outside lose.
+    """
+    kept = torch.log1p(-wanted) - torch.log1p(-before)
+    outside = torch.log1p(-(wanted * active).sum(1)) - torch.log1p(-(before * active).sum(1))
+    guess = price + (kept - outside[:, None]) * active
+    return torch.where(guess.isfinite(), guess, price).clamp(-MAX_PRICE, MAX_PRICE)
 
 
 def solve(field: Field, wanted: Tensor, price: Tensor, active: Tensor) -> tuple[Tensor, Tilted]:
@@ -104,22 +124,21 @@ def solve(field: Field, wanted: Tensor, price: Tensor, active: Tensor) -> tuple[
     Returns:
         The prices (B, A) and the distribution; a mass out of reach keeps the nearest price.
     """
-    found = price
-    at = tilt(field, found)
+    at = tilt(field, price)
     step = _newton_step(at, wanted, active)
     for _ in range(_ITERATIONS):
         miss = ((wanted - at.mass) * active).abs().amax(1)  # (B,)
-        open_rows = (miss > TOLERANCE) & (step.abs().amax(1) > 1e-7)
-        if not open_rows.any():
+        is_open = (miss > TOLERANCE) & (step.abs().amax(1) > 1e-5)
+        if not is_open.any():
             break
-        trial = (found + step).clamp(-MAX_PRICE, MAX_PRICE)
+        trial = (price + step).clamp(-MAX_PRICE, MAX_PRICE)
         there = tilt(field, trial)
-        gain = ((trial - found) * wanted).sum(1) - (there.log_z - at.log_z)
-        better = (gain >= 0) & open_rows
-        found = torch.where(better[:, None], trial, found)
+        gain = ((trial - price) * wanted).sum(1) - (there.log_z - at.log_z)
+        better = (gain >= -1e-6) & is_open  # the dual is concave: a step too far loses
+        price = torch.where(better[:, None], trial, price)
         at = _choose(better, there, at)
         step = torch.where(better[:, None], _newton_step(at, wanted, active), step / 2)
-    return found, at
+    return price, at
 
 
 def limit(field: Field, price: Tensor, at: Tilted, most: Tensor) -> tuple[Tensor, Tilted]:
@@ -134,7 +153,7 @@ def limit(field: Field, price: Tensor, at: Tilted, most: Tensor) -> tuple[Tensor
         return scale, at
     part, prices = field.rows(over), price[over]
     low, high = torch.zeros_like(scale[over]), torch.ones_like(scale[over])
-    for _ in range(10):  # KL grows with the scale: along a ray it is convex with its least at 0
+    for _ in range(7):  # KL grows with the scale: along a ray it is convex with its least at 0
         middle = (low + high) / 2
         fits = tilt(part, prices, middle).kl <= most[over]
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
@@ -145,6 +164,12 @@ def limit(field: Field, price: Tensor, at: Tilted, most: Tensor) -> tuple[Tensor
         whole[over] = getattr(within, name)
         setattr(at, name, whole)
     return scale, at
+
+
+def _factors(field: Field, price: Tensor) -> tuple[Tensor, Tensor]:
+    """c exp(w x) and F, (B, A, S) each."""
+    raised = field.chance * (field.weight * price[:, :, None]).exp()
+    return raised, raised + (1 - field.chance)
 
 
 def _newton_step(at: Tilted, wanted: Tensor, active: Tensor) -> Tensor:
@@ -160,6 +185,8 @@ def _newton_step(at: Tilted, wanted: Tensor, active: Tensor) -> Tensor:
 
 def _choose(rows: Tensor, one: Tilted, other: Tilted) -> Tilted:
     """The first where `rows` (B,) is true, else the second."""
+    if rows.all():
+        return one
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b)

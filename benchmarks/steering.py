@@ -4,8 +4,9 @@
 
 Every round runs each case once, in turn, on the same prompt with the same seed, type of numbers
 and threads; reported are the median and the range of the rounds' ratios to the plain case of the
-same round, as times on a busy machine mean nothing alone. No reply ends before its last piece, so
-that all cases draw equally many.
+same round, as times on a busy machine mean nothing alone. On a CPU it is processor time, which
+other programs disturb least. No reply ends before its last piece, so that all cases draw equally
+many.
 
 The rival is weighted decoding: a constant added to the logits of the list's pieces, at every
 piece, without budget, gate, calibration or words of several pieces.
@@ -65,17 +66,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     loaded = Backbone.load(options.model, dtype=options.dtype, device=options.device)
     backbone = Endless(loaded.model, loaded.tokenizer, name="endless", digest="")
-    bot = Chatbot(backbone)
+    bot = Chatbot(loaded)  # calibrated on replies that end
     prompt = build_context([backbone.pieces(turn) for turn in TURNS], backbone.special).ids
     sampling = Sampling(candidates=options.candidates, max_new_tokens=options.tokens)
 
     def once(make_steering: Callable[[], object], seed: int) -> float:
         steering = make_steering()
-        _wait(backbone)
-        begin = time.perf_counter()
+        begin = _now(backbone)
         draw(backbone, [prompt], sampling=sampling, seeds=[seed], steering=steering)  # type: ignore[arg-type]
-        _wait(backbone)
-        return time.perf_counter() - begin
+        return _now(backbone) - begin
 
     cases: dict[str, Callable[[], object]] = {"plain": lambda: None}
     for name, strengths in CASES.items():
@@ -106,9 +105,11 @@ def main() -> None:
         )
 
 
-def _wait(backbone: Backbone) -> None:
-    if backbone.device.type == "cuda":
-        torch.cuda.synchronize()
+def _now(backbone: Backbone) -> float:
+    if backbone.device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _options() -> argparse.Namespace:

@@ -351,9 +351,7 @@ def _chosen(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _notes(prompt: Prompt, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    notes = []
-    if prompt.dropped_turns:
-        notes.append(f"The oldest {prompt.dropped_turns} turns did not fit and were not read.")
+    notes = []  # not of dropped turns: every long conversation has them, and the trace counts them
     if prompt.truncated_pieces:
         notes.append("The message was too long: only its end was read.")
     if candidates[0].dropped is not None:

@@ -51,7 +51,7 @@ from attribute_models.lexicon import (
     load_shipped,
     shipped_lists,
 )
-from attribute_models.tilt import Field, Tilted, limit, solve, tilt
+from attribute_models.tilt import Field, Tilted, alone, limit, solve, tilt, together
 from attribute_models.trie import Pieces, Place
 from chatbot.backbone import Backbone
 from chatbot.controls import Controls
@@ -271,7 +271,12 @@ class Steering:
         device = backbone.device
         end = torch.tensor([self._eos], device=device)
         self._support = torch.cat([*(one.bag.support for one in bags), end]).unique()
-        self._columns = [torch.searchsorted(self._support, one.bag.support) for one in bags]
+        self._places_of = [
+            torch.searchsorted(self._support, one.bag.support).tolist() for one in bags
+        ]
+        self._begin = torch.zeros(2, 2, len(bags), len(self._support), device=device)
+        for column, one in enumerate(bags):
+            self._begin[:, :, column, self._places_of[column]] = one.bag.begin
         self._end_column = int(torch.searchsorted(self._support, end))
         self._plans = plans
         self._groups = [
@@ -303,7 +308,7 @@ class Steering:
         missing = torch.tensor([missing for *_, missing in steered], device=logits.device)
 
         before, field_ = self._field(logits[index], rows, missing)
-        price, after = self._solve(field_, price, rows)
+        price, after = self._solve(field_, price, before, rows)
         fusion = price.new_tensor([row.plan.controls.fusion for row in rows])
         if bool((fusion < 1).any()):
             price, field_.offset = price * fusion[:, None], field_.offset * fusion[:, None]
@@ -351,40 +356,41 @@ class Steering:
         """The masses (B, A) before any tilt, and what there is to tilt."""
         scaled = logits / self._temperature
         log_p = scaled[:, self._support] - scaled.logsumexp(1, keepdim=True)
-        shape = (*log_p.shape, len(self._bags))
-        chance, weight = log_p.new_zeros(shape), log_p.new_zeros(shape)
-        for column, one in enumerate(self._bags):
-            asking = [at for at, row in enumerate(rows) if column in row.plan.columns.values()]
-            places = [rows[at].places[one.name] for at in asking]
-            at = torch.tensor(asking, device=log_p.device)[:, None]
-            chance[at, self._columns[column], column], weight[at, self._columns[column], column] = (
-                one.bag.features(places)
-            )
+        free = [next(iter(row.places.values())).is_free for row in rows]
+        features = self._begin[torch.tensor(free, device=log_p.device).long()]  # (B, 2, A, S)
+        ways = [
+            (at, column, self._places_of[column][way], chance, weight)
+            for at, row in enumerate(rows)
+            for name, column in row.plan.columns.items()
+            for way, chance, weight in self._bags[column].bag.ways(row.places[name])
+        ]
+        if ways:
+            numbers, bags, columns, chances, weights = zip(*ways, strict=True)
+            inside = torch.tensor([chances, weights], device=log_p.device)
+            at = (torch.tensor(numbers), slice(None), torch.tensor(bags), torch.tensor(columns))
+            features[at] = inside.T
+        chance, weight = features[:, 0], features[:, 1]
         offset = torch.zeros_like(log_p)
         offset[:, self._end_column] = -missing
-        field_ = Field(log_p, chance, weight, offset)
-        before = (log_p.exp()[:, None, :] @ (chance * weight)).squeeze(1)
-        return before, field_
+        before = ((chance * weight) @ log_p.exp()[:, :, None]).squeeze(2)
+        return before, Field(log_p, chance, weight, offset)
 
-    def _solve(self, field_: Field, price: Tensor, rows: list[_Row]) -> tuple[Tensor, Tilted]:
+    def _solve(
+        self, field_: Field, price: Tensor, before: Tensor, rows: list[_Row]
+    ) -> tuple[Tensor, Tilted]:
         """The prices (B, A) at which each bag has the mass that its own price alone would buy."""
-        after = tilt(field_, price)
         active = price != 0
-        several = (active.sum(1) > 1).nonzero().squeeze(1)
-        if not len(several):
-            return price, after
-        alone = torch.zeros_like(price)
-        for column in range(price.shape[1]):
-            only = torch.zeros_like(price)
-            only[:, column] = price[:, column]
-            alone[:, column] = tilt(field_, only).mass[:, column]
-        total = (alone * active).sum(1, keepdim=True)
-        wanted = alone * (MOST_MASS / total.clamp_min(MOST_MASS))
-        solved, after = solve(field_, wanted, price, active)
-        out_of_reach = active & (((after.mass - wanted).abs() > _MISS) | (wanted < alone))
-        for at in several.tolist():
+        if not bool((active.sum(1) > 1).any()):
+            return price, tilt(field_, price)
+        bought = alone(field_, price)
+        total = (bought * active).sum(1, keepdim=True)
+        wanted = bought * (MOST_MASS / total.clamp_min(MOST_MASS))
+        guess = together(price, before, wanted, active)
+        solved, after = solve(field_, wanted, guess, active)
+        missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
+        for at, missing in enumerate(missed.tolist()):
             for name, column in rows[at].plan.columns.items():
-                if out_of_reach[at, column]:
+                if missing[column]:
                     rows[at].out_of_reach.add(name)
         return solved, after
 

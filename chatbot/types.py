@@ -63,7 +63,7 @@ class Ranking:
     novelty: float = 0.0
     length_power: float = 1.0
     repeat_words: int = 5
-    fit: float = 1.0
+    fit: float = 2.0
 
     def __post_init__(self) -> None:
         _within("novelty", self.novelty, 0, 2)

@@ -17,8 +17,9 @@ from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
 from ui.texts import LANGUAGES, Language, attribute_name, text
 
 HERE = Path(__file__).parent
-CSS_FILE = HERE / "style.css"
-PAGE_SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+_CSS_FILE = HERE / "style.css"
+_PRESSES = (HERE / "presses.js").read_text(encoding="utf-8")
+_PAGE_SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 
 # Not a secret: Gradio asks for one to scramble what lies in the browser, and a random one would
 # lose the visitor's chats whenever the program starts again.
@@ -55,6 +56,9 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill="transparent",
         checkbox_label_background_fill_dark="transparent",
         checkbox_label_border_width="1px",
+        checkbox_label_border_width_dark="1px",
+        checkbox_label_border_color_dark="*border_color_primary",
+        input_background_fill_dark="*background_fill_secondary",
         input_background_fill="*background_fill_secondary",
     )
 
@@ -80,8 +84,8 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
         enable_monitoring=False,
         max_file_size="64mb",
         theme=theme(),
-        css_paths=CSS_FILE,
-        js=f"() => {{ {PAGE_SCRIPT} }}",
+        css_paths=_CSS_FILE,
+        js=f"() => {{ {_PAGE_SCRIPT} }}",
     )
     return demo, url
 
@@ -222,9 +226,6 @@ class _Page:
         ]  # fmt: skip
 
 
-_PRESSES = (HERE / "presses.js").read_text(encoding="utf-8")
-
-
 def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     seen = [page.kept, page.screen]
 
@@ -322,7 +323,8 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
     page.leave_edit.click(act(handlers.leave_edit, clears_draft=True), seen, page.drawn, **light)
     page.new.click(act(handlers.begin, clears_draft=True), seen, page.drawn, **light)
     page.chats.click(press_chat, seen, page.drawn, **light)
-    page.search.input(
+    # Not `input`, which comes before the value that it tells of.
+    page.search.change(
         act(handlers.look_for), [*seen, page.search], page.drawn,
         trigger_mode="always_last", **light,
     )  # fmt: skip

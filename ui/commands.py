@@ -1,5 +1,6 @@
 """The command `chatbot ui`."""
 
+import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -49,6 +50,7 @@ def ui(
 def _serve(store: Store, host: str, port: int, model: str | None, device: str) -> None:
     """Shows the page while the model is still loading, then waits for Ctrl-C."""
     typer.echo("Starting ...", err=True)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     from chatbot.errors import InputError
     from ui.app import launch
     from ui.handlers import Service

@@ -20,5 +20,10 @@ window.saveChats = (lines) => {
 
 // Wide windows have room for the panel; narrow ones need theirs for the conversation.
 const toggle = (side) => document.querySelector(`#${side} .toggle-button`).click();
+const isNarrow = () => window.innerWidth < 768;
 if (window.innerWidth >= 1200) toggle("right");
-if (window.innerWidth < 768) toggle("left");
+if (isNarrow()) toggle("left");
+document.addEventListener("click", (event) => {
+  if (isNarrow() && event.target.closest("#new, #chats .name")) toggle("left");
+  if (isNarrow() && event.target.closest("#inspector [data-do=take]")) toggle("right");
+});

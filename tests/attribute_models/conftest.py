@@ -16,7 +16,9 @@ from chatbot.training.tokenizer import train_tokenizer
 def pieces():
     sample = Path(chatbot.training.__file__).with_name("sample.jsonl")
     texts = [turn for dialogue in read_dialogues(sample) for turn in dialogue.turns]
-    tokenizer = train_tokenizer([*texts, "축구 축구를 게임 happy games window win"] * 5, vocab_size=600)
+    tokenizer = train_tokenizer(
+        [*texts, "축구 축구를 게임 happy games window win"] * 5, vocab_size=600
+    )
     return Pieces.of(
         lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
         [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))],

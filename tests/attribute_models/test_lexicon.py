@@ -72,7 +72,13 @@ def test_another_word_weight_or_name_is_another_digest(words):
 
 @pytest.mark.parametrize(
     ("text", "language"),
-    [("Hello!", "en"), ("안녕", "ko"), ("나 Minecraft 했어", "en"), ("LOL 재밌다", "ko"), ("123 :)", None)],
+    [
+        ("Hello!", "en"),
+        ("안녕", "ko"),
+        ("나 Minecraft 했어", "en"),
+        ("LOL 재밌다", "ko"),
+        ("123 :)", None),
+    ],
 )
 def test_the_language_of_a_text(text, language):
     assert language_of(text) == language

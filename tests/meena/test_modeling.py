@@ -460,7 +460,7 @@ def test_the_loss_is_the_mean_over_labels_alone(model):
 
 def test_labels_make_their_own_decoder_input(tiny_model):
     batch = labelled()
-    shifted = shift_right(batch["labels"], tiny_model.config)
+    shifted = shift_right(batch["labels"], start=tiny_model.config.decoder_start_token_id, pad=0)
     assert (shifted[:, 0] == tiny_model.config.decoder_start_token_id).all()
     assert (shifted >= 0).all()
     given = tiny_model(**batch, decoder_input_ids=shifted)
