@@ -24,7 +24,7 @@ from torch import Tensor
 MAX_PRICE = 9.0
 """Prices stay within this: odds times 8,000. A mass out of reach is reported, not forced."""
 
-TOLERANCE = 5e-4
+TOLERANCE = 1e-3
 """Masses are reached to this."""
 
 _ITERATIONS = 24

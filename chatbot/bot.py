@@ -339,9 +339,7 @@ def _check_seeds(seeds: Sequence[int], wanted: int) -> None:
 def _each_controls(given: Sequence[ControlsLike] | None, wanted: int) -> list[Controls]:
     controls = [as_controls(one) for one in given] if given is not None else [Controls()] * wanted
     if len(controls) != wanted:
-        raise InputError(
-            f"{len(controls)} controls for {wanted} conversations; give one for each"
-        )
+        raise InputError(f"{len(controls)} controls for {wanted} conversations; give one for each")
     return controls
 
 
@@ -357,4 +355,3 @@ def _notes(prompt: Prompt, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     if candidates[0].dropped is not None:
         notes.append("Every candidate broke a rule; the least bad one was taken.")
     return tuple(notes)
-

@@ -117,17 +117,54 @@ class _Plan:
 
 
 @dataclass(slots=True)
+class _Goal:
+    """What one candidate is asked for of one attribute.
+
+    Attributes:
+        column: of the bag among those of the batch.
+        strength: the candidate's own share of what is asked.
+        wanted: words, for a strength above 0.
+        place: where the candidate stands among the words.
+    """
+
+    bound: Bound
+    column: int
+    strength: float
+    wanted: float
+    place: Place
+
+    def price(self, drawn: int) -> tuple[float, float]:
+        """The price after so many pieces, and the words that are missing."""
+        if self.strength < 0:
+            return math.log(max(LEAST_ODDS, 1 + self.strength)), 0.0
+        bound = self.bound
+        missing = self.wanted - max(self.place.so_far, bound.clean_words)
+        if missing <= 0:
+            return 0.0, 0.0
+        left = bound.remaining[min(drawn, len(bound.remaining) - 1)]
+        return bound.curve.price(bound.curve.clean + missing / left), missing
+
+
+@dataclass(slots=True)
 class _Row:
     """One candidate while it is drawn."""
 
     plan: _Plan
     share: float
-    places: dict[str, Place]
+    goals: dict[str, _Goal]
     tokens: list[TokenTrace] = field(default_factory=list)
     drawn: int = 0
     is_done: bool = False
     out_of_reach: set[str] = field(default_factory=set)
     fallbacks: int = 0
+
+    def prices(self, n_bags: int) -> tuple[list[float], float]:
+        """The price of every bag of the batch, 0 where nothing is asked, and all words missing."""
+        prices, missing = [0.0] * n_bags, 0.0
+        for goal in self.goals.values():
+            prices[goal.column], lacking = goal.price(self.drawn)
+            missing += lacking
+        return prices, missing
 
 
 class Steerer:
@@ -271,12 +308,12 @@ class Steering:
         device = backbone.device
         end = torch.tensor([self._eos], device=device)
         self._support = torch.cat([*(one.bag.support for one in bags), end]).unique()
-        self._places_of = [
+        self._columns = [
             torch.searchsorted(self._support, one.bag.support).tolist() for one in bags
         ]
         self._begin = torch.zeros(2, 2, len(bags), len(self._support), device=device)
         for column, one in enumerate(bags):
-            self._begin[:, :, column, self._places_of[column]] = one.bag.begin
+            self._begin[:, :, column, self._columns[column]] = one.bag.begin
         self._end_column = int(torch.searchsorted(self._support, end))
         self._plans = plans
         self._groups = [
@@ -286,8 +323,12 @@ class Steering:
 
     def _row(self, plan: _Plan, candidate: int) -> _Row:
         spread = plan.controls.spread
-        places = {name: Place() for name in plan.strengths}
-        return _Row(plan, spread[candidate % len(spread)], places)
+        share = spread[candidate % len(spread)]
+        goals = {}
+        for name, column in plan.columns.items():
+            bound, strength = self._bags[column], plan.strengths[name] * share
+            goals[name] = _Goal(bound, column, strength, bound.wanted(strength), Place())
+        return _Row(plan, share, goals)
 
     # -- one step of the decoder
 
@@ -296,16 +337,19 @@ class Steering:
 
         A row of which nothing is asked now, or whose logits are not finite, is left as it is.
         """
-        asked = [(at, row, *self._prices(row)) for at, row in enumerate(self._rows)]
-        steered = [one for one in asked if not one[1].is_done and (any(one[2]) or one[3])]
-        for _, row, _, _ in (one for one in asked if not one[1].is_done):
-            row.tokens.append(_CLOSED)
+        steered = []
+        for at, row in enumerate(self._rows):
+            if not row.is_done:
+                row.tokens.append(_CLOSED)
+                prices, missing = row.prices(len(self._bags))
+                if any(prices):
+                    steered.append((at, row, prices, missing))
         if not steered:
             return
-        rows = [row for _, row, _, _ in steered]
-        index = torch.tensor([at for at, *_ in steered], device=logits.device)
-        price = torch.tensor([prices for _, _, prices, _ in steered], device=logits.device)
-        missing = torch.tensor([missing for *_, missing in steered], device=logits.device)
+        numbers, rows, asked, lacking = (list(part) for part in zip(*steered, strict=True))
+        index = torch.tensor(numbers, device=logits.device)
+        price = torch.tensor(asked, device=logits.device)
+        missing = torch.tensor(lacking, device=logits.device)
 
         before, field_ = self._field(logits[index], rows, missing)
         price, after = self._solve(field_, price, before, rows)
@@ -327,42 +371,24 @@ class Steering:
             if not row.is_done:
                 row.drawn += 1
                 row.is_done = piece == self._eos
-                for name, column in row.plan.columns.items():
-                    trie = self._bags[column].bag.trie
-                    row.places[name] = trie.advance(row.places[name], piece)
+                for goal in row.goals.values():
+                    goal.place = goal.bound.bag.trie.advance(goal.place, piece)
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Goes on with `rows` only, as the decoder does."""
         self._rows = [self._rows[row] for row in rows]
 
-    def _prices(self, row: _Row) -> tuple[list[float], float]:
-        """The price of every bag (A,), 0 where nothing is asked, and the words missing in all."""
-        prices, missing = [0.0] * len(self._bags), 0.0
-        for name, column in row.plan.columns.items():
-            bound, strength = self._bags[column], row.plan.strengths[name] * row.share
-            if strength < 0:
-                prices[column] = math.log(max(LEAST_ODDS, 1 + strength))
-                continue
-            wanted = bound.wanted(strength)
-            lacking = min(wanted - row.places[name].so_far, wanted - bound.clean_words)
-            if lacking > 0:
-                left = bound.remaining[min(row.drawn, len(bound.remaining) - 1)]
-                rate = bound.curve.clean + lacking / left
-                prices[column] = bound.curve.price(rate)
-                missing += lacking
-        return prices, missing
-
     def _field(self, logits: Tensor, rows: list[_Row], missing: Tensor) -> tuple[Tensor, Field]:
         """The masses (B, A) before any tilt, and what there is to tilt."""
         scaled = logits / self._temperature
         log_p = scaled[:, self._support] - scaled.logsumexp(1, keepdim=True)
-        free = [next(iter(row.places.values())).is_free for row in rows]
+        free = [next(iter(row.goals.values())).place.is_free for row in rows]
         features = self._begin[torch.tensor(free, device=log_p.device).long()]  # (B, 2, A, S)
         ways = [
-            (at, column, self._places_of[column][way], chance, weight)
+            (at, goal.column, self._columns[goal.column][way], chance, weight)
             for at, row in enumerate(rows)
-            for name, column in row.plan.columns.items()
-            for way, chance, weight in self._bags[column].bag.ways(row.places[name])
+            for goal in row.goals.values()
+            for way, chance, weight in goal.bound.bag.ways(goal.place)
         ]
         if ways:
             numbers, bags, columns, chances, weights = zip(*ways, strict=True)
@@ -389,9 +415,8 @@ class Steering:
         solved, after = solve(field_, wanted, guess, active)
         missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
         for at, missing in enumerate(missed.tolist()):
-            for name, column in rows[at].plan.columns.items():
-                if missing[column]:
-                    rows[at].out_of_reach.add(name)
+            goals = rows[at].goals.items()
+            rows[at].out_of_reach.update(name for name, goal in goals if missing[goal.column])
         return solved, after
 
     def _note(
@@ -404,7 +429,7 @@ class Steering:
             if not is_fine:
                 row.fallbacks += 1
                 continue
-            columns = row.plan.columns
+            columns = {name: goal.column for name, goal in row.goals.items()}
             row.tokens[-1] = TokenTrace(
                 before={name: values[at] for name, at in columns.items()},
                 after={name: values[n_bags + at] for name, at in columns.items()},
@@ -426,7 +451,7 @@ class Steering:
         if not strengths:
             return None
         met = sum(
-            abs(strength) * _met(strength, row.places[name].so_far)
+            abs(strength) * _met(strength, row.goals[name].place.so_far)
             for name, strength in strengths.items()
         )
         return met / max(1.0, sum(map(abs, strengths.values())))
@@ -438,7 +463,7 @@ class Steering:
             return None
         attributes = {}
         for name, strength in row.plan.strengths.items():
-            bound, place = self._bags[row.plan.columns[name]], row.places[name]
+            bound, place = row.goals[name].bound, row.goals[name].place
             attributes[name] = AttributeTrace(
                 strength=strength,
                 language=bound.bag.spec.language,
@@ -469,7 +494,7 @@ class Steering:
 
     def _why_no_effect(self, row: _Row, name: str) -> str:
         if row.plan.strengths[name] > 0:
-            return "" if row.places[name].so_far else "none of its words came"
+            return "" if row.goals[name].place.so_far else "none of its words came"
         lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in row.tokens)
         return "" if lowered > _MISS else "none of its words was near"
 

@@ -160,6 +160,21 @@ def test_what_cannot_be_answered_is_told_and_the_chat_goes_on(chat):
     assert out.count("bot> ") == 1
 
 
+def test_ctrl_c_at_the_prompt_does_not_end_the_chat(chat, monkeypatch):
+    typed = iter([KeyboardInterrupt, "Hi!", KeyboardInterrupt, EOFError])
+
+    def read(prompt):
+        line = next(typed)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setattr("builtins.input", read)
+    out, err = chat()
+    assert err.count("(/quit or Ctrl-D leaves)") == 2
+    assert out.count("bot> ") == 1
+
+
 def test_broken_bytes_do_not_end_the_chat(chatbot):
     code, out, err = chatbot("chat", *FEW, typed=b"caf\xe9 \xff\xfe\nHi!\n")
     assert code == 0
@@ -285,10 +300,7 @@ def test_ctrl_c_stops_the_reply_and_keeps_the_chat(talkative_model_dir):
         terminal.type("\x15/history\n")  # Ctrl-U empties the line
         terminal.wait_for("Nothing was said yet.")
         terminal.wait_for("you> ")
-        terminal.type("\x03")
-        terminal.wait_for("(/quit or Ctrl-D leaves)")
-        terminal.wait_for("you> ")
-        terminal.type("\x04")
+        terminal.type("\x04")  # Ctrl-D
         assert terminal.process.wait(60) == 0
     finally:
         terminal.close()
