@@ -167,7 +167,7 @@ def limit(field: Field, price: Tensor, at: Tilted, most: Tensor) -> tuple[Tensor
 
 
 def _factors(field: Field, price: Tensor) -> tuple[Tensor, Tensor]:
-    """c exp(w x) and F, (B, A, S) each."""
+    """The two terms c exp(w x) and F, (B, A, S) each."""
     raised = field.chance * (field.weight * price[:, :, None]).exp()
     return raised, raised + (1 - field.chance)
 

@@ -314,7 +314,10 @@ class Steering:
         self._begin = torch.zeros(2, 2, len(bags), len(self._support), device=device)
         for column, one in enumerate(bags):
             self._begin[:, :, column, self._columns[column]] = one.bag.begin
-        self._end_column = int(torch.searchsorted(self._support, end))
+        # Columns that can matter outside words: row 0 where no word may begin without a space.
+        is_end = self._support == self._eos
+        spaced, bare = self._begin[:, 0].any(1)
+        self._starts = (spaced | is_end, spaced | bare | is_end)
         self._plans = plans
         self._groups = [
             [self._row(plan, candidate) for candidate in range(candidates)] for plan in plans
@@ -348,10 +351,10 @@ class Steering:
             return
         numbers, rows, asked, lacking = (list(part) for part in zip(*steered, strict=True))
         index = torch.tensor(numbers, device=logits.device)
-        price = torch.tensor(asked, device=logits.device)
-        missing = torch.tensor(lacking, device=logits.device)
+        price = torch.tensor(asked, device=logits.device)  # (B, A)
+        words = torch.tensor(lacking, device=logits.device)  # (B,) missing
 
-        before, field_ = self._field(logits[index], rows, missing)
+        support, before, field_ = self._field(logits[index], rows, words)
         price, after = self._solve(field_, price, before, rows)
         fusion = price.new_tensor([row.plan.controls.fusion for row in rows])
         if bool((fusion < 1).any()):
@@ -362,7 +365,7 @@ class Steering:
 
         fine = after.kl.isfinite() & after.shift.isfinite().all(1)
         change = self._temperature * after.shift.masked_fill(~fine[:, None], 0.0)
-        logits[index[:, None], self._support] += change
+        logits[index[:, None], support] += change
         self._note(rows, before, after, price * scale[:, None], fine)
 
     def read(self, ids: Sequence[int]) -> None:
@@ -378,28 +381,33 @@ class Steering:
         """Goes on with `rows` only, as the decoder does."""
         self._rows = [self._rows[row] for row in rows]
 
-    def _field(self, logits: Tensor, rows: list[_Row], missing: Tensor) -> tuple[Tensor, Field]:
-        """The masses (B, A) before any tilt, and what there is to tilt."""
-        scaled = logits / self._temperature
-        log_p = scaled[:, self._support] - scaled.logsumexp(1, keepdim=True)
-        free = [next(iter(row.goals.values())).place.is_free for row in rows]
-        features = self._begin[torch.tensor(free, device=log_p.device).long()]  # (B, 2, A, S)
+    def _field(
+        self, logits: Tensor, rows: list[_Row], missing: Tensor
+    ) -> tuple[Tensor, Tensor, Field]:
+        """The pieces that a tilt can raise now, masses (B, A) before it, and what it works on."""
         ways = [
             (at, goal.column, self._columns[goal.column][way], chance, weight)
             for at, row in enumerate(rows)
             for goal in row.goals.values()
             for way, chance, weight in goal.bound.bag.ways(goal.place)
         ]
+        free = [next(iter(row.goals.values())).place.is_free for row in rows]
+        used = self._starts[int(any(free))].clone()
+        used[[column for _, _, column, _, _ in ways]] = True
+        kept = used.nonzero().squeeze(1)
+        features = self._begin[:, :, :, kept][torch.tensor(free, device=used.device).long()]
         if ways:
             numbers, bags, columns, chances, weights = zip(*ways, strict=True)
-            inside = torch.tensor([chances, weights], device=log_p.device)
-            at = (torch.tensor(numbers), slice(None), torch.tensor(bags), torch.tensor(columns))
-            features[at] = inside.T
-        chance, weight = features[:, 0], features[:, 1]
-        offset = torch.zeros_like(log_p)
-        offset[:, self._end_column] = -missing
+            at = (used.cumsum(0) - 1)[list(columns)]
+            inside = torch.tensor([chances, weights], device=used.device)
+            features[list(numbers), :, list(bags), at] = inside.T
+        chance, weight = features[:, 0], features[:, 1]  # (B, A, S)
+        scaled = logits / self._temperature
+        log_p = scaled[:, self._support[kept]] - scaled.logsumexp(1, keepdim=True)
         before = ((chance * weight) @ log_p.exp()[:, :, None]).squeeze(2)
-        return before, Field(log_p, chance, weight, offset)
+        is_end = self._support[kept] == self._eos
+        offset = -missing[:, None] * is_end
+        return self._support[kept], before, Field(log_p, chance, weight, offset)
 
     def _solve(
         self, field_: Field, price: Tensor, before: Tensor, rows: list[_Row]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribute_models.lexicon import load_list, load_shipped, shipped_lists
-from attribute_models.trie import Place, PieceTrie
+from attribute_models.trie import PieceTrie, Place
 
 SHIPPED = [file for files in shipped_lists().values() for file in files]
 
