@@ -27,7 +27,7 @@ def pieces():
 
 @pytest.fixture
 def words(tmp_path):
-    """`words("happy", "glad\\t0.5")`: the list of these lines."""
+    r"""`words("happy", "glad\t0.5")`: the list of these lines."""
 
     def make(*lines, name="mine"):
         file = tmp_path / f"{name}.txt"

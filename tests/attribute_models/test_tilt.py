@@ -1,5 +1,7 @@
 """The tilt is exact, minimal, and the same whatever stands beside a row."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,7 +93,7 @@ def test_an_inactive_attribute_keeps_its_price_of_zero():
 
 def test_the_tilt_is_the_nearest_distribution_of_that_mass():
     one = field(9, attributes=1, certain=True)
-    price, at = solved(one, torch.full((4, 1), 0.3), torch.ones(4, 1).bool())
+    _price, at = solved(one, torch.full((4, 1), 0.3), torch.ones(4, 1).bool())
     feature = (one.chance * one.weight)[:, 0]
     p = one.log_p.exp()
     best = p * at.shift.exp() / at.log_z.exp()[:, None]
@@ -149,7 +151,7 @@ def test_the_guess_is_exact_for_bags_apart():
 def test_mass_and_cost_grow_with_the_price():
     one = field(11, attributes=1)
     found = [tilt(one, torch.full((4, 1), price)) for price in (-4.0, -1.0, 0.0, 1.0, 4.0, 8.0)]
-    for less, more in zip(found, found[1:], strict=False):
+    for less, more in itertools.pairwise(found):
         assert (more.mass > less.mass).all()
     assert all((at.kl >= -1e-6).all() for at in found)
 

@@ -83,8 +83,16 @@ def test_a_curve_that_means_nothing_is_refused(make):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "nothing", '{"joy": 1}', '{"joy": {"points": [[1]]}}', '{"joy": {"at": []}}']
-    + ['{"joy": {"points": [[1, 2.0]]}}', '{"joy": {"points": [["a", 0.5]]}}'],
+    [
+        "",
+        "[]",
+        "nothing",
+        '{"joy": 1}',
+        '{"joy": {"points": [[1]]}}',
+        '{"joy": {"at": []}}',
+        '{"joy": {"points": [[1, 2.0]]}}',
+        '{"joy": {"points": [["a", 0.5]]}}',
+    ],
 )
 def test_what_is_no_schedule_is_refused(text):
     with pytest.raises(InputError):

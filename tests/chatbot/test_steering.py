@@ -1,4 +1,4 @@
-"""Laws of steering, on a random model: nothing asked changes nothing, rows stay apart, more is more.
+"""Laws of steering, on a random model: nothing asked changes nothing, rows stay apart.
 
 What the sentences say is not looked at: the weights are random.
 """
