@@ -11,6 +11,8 @@ import pytest
 
 # Read when the libraries are imported, so it stands above everything that imports them.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tiny models gain nothing from threads, which wait for each other where the machine is busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):
