@@ -25,7 +25,7 @@ MIN_CHANCE = 0.01
 """Beginnings that go on this way more rarely are not looked into: the word is taken as certain."""
 
 NEIGHBOURHOOD = 10
-MIN_SHARE = 0.4
+MIN_SHARE = 0.5
 MAX_NEIGHBOURS = 24
 """A piece is a soft member where at least this share of the pieces nearest to it are members."""
 

@@ -24,9 +24,6 @@ from torch import Tensor
 MAX_PRICE = 9.0
 """Prices stay within this: odds times 8,000. A mass out of reach is reported, not forced."""
 
-TOLERANCE = 1e-3
-"""Masses are reached to this."""
-
 _ITERATIONS = 24
 _MAX_STEP = 2.0
 
@@ -113,13 +110,16 @@ def together(price: Tensor, before: Tensor, wanted: Tensor, active: Tensor) -> T
     return torch.where(guess.isfinite(), guess, price).clamp(-MAX_PRICE, MAX_PRICE)
 
 
-def solve(field: Field, wanted: Tensor, price: Tensor, active: Tensor) -> tuple[Tensor, Tilted]:
+def solve(
+    field: Field, wanted: Tensor, price: Tensor, active: Tensor, *, tolerance: float = 1e-3
+) -> tuple[Tensor, Tilted]:
     """Prices under which every active attribute has its wanted mass, all of them together.
 
     Args:
         wanted: (B, A) masses.
         price: (B, A) to begin with; stays 0 where an attribute is not active.
         active: (B, A) bool.
+        tolerance: by which a mass may be missed.
 
     Returns:
         The prices (B, A) and the distribution; a mass out of reach keeps the nearest price.
@@ -128,7 +128,7 @@ def solve(field: Field, wanted: Tensor, price: Tensor, active: Tensor) -> tuple[
     step = _newton_step(at, wanted, active)
     for _ in range(_ITERATIONS):
         miss = ((wanted - at.mass) * active).abs().amax(1)  # (B,)
-        is_open = (miss > TOLERANCE) & (step.abs().amax(1) > 1e-5)
+        is_open = (miss > tolerance) & (step.abs().amax(1) > 1e-5)
         if not is_open.any():
             break
         trial = (price + step).clamp(-MAX_PRICE, MAX_PRICE)

@@ -21,6 +21,10 @@ from chatbot.types import Finish, Progress, Sampling
 if TYPE_CHECKING:
     from chatbot.steering import Steering
 
+MOST_KEPT = 0.8
+"""Rows leave the batch when at most this share stays: the state of the others is copied then, and
+CPUs prepare their kernels anew for each size of batch."""
+
 
 @dataclass(slots=True)
 class Drawn:
@@ -92,7 +96,7 @@ def draw(
 
         # 5. Rows that are done leave the batch.
         kept = _kept(decoded, n_groups)
-        if len(kept) < len(decoded):
+        if len(kept) <= MOST_KEPT * len(decoded):
             decoded = [decoded[row] for row in kept]
             rows = torch.tensor(kept, device=backbone.device)
             backbone.keep_rows(state, rows)

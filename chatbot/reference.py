@@ -40,8 +40,8 @@ OPENERS = {
 }
 """Said to the generator; neither happy nor angry, on no topic."""
 
-LEAD_IN = {"en": "I really", "ko": "나는 진짜"}
-"""What stands before a word whose continuations are asked for."""
+LEAD_INS = {"en": ("I really", "That was a"), "ko": ("나는 진짜", "그건 좀")}
+"""What stands before a word whose continuations are asked for; the answers are averaged."""
 
 _SAMPLES = 8
 _STEPS = 32
@@ -64,7 +64,7 @@ class Reference:
         self._prompts = [
             build_context([backbone.pieces(opener)], special).ids for opener in OPENERS[language]
         ]
-        self._lead_in = [special.bos, *backbone.pieces(LEAD_IN[language])]
+        self._lead_ins = [[special.bos, *backbone.pieces(text)] for text in LEAD_INS[language]]
         self.replies, self.hidden = self._draw()
         self.remaining = _remaining([len(reply) for reply in self.replies])
 
@@ -83,12 +83,15 @@ class Reference:
     def continuations(self, paths: Sequence[tuple[int, ...]]) -> Tensor:
         """(n, V) probabilities of the piece behind each of n paths of equal length.
 
-        A path is read behind `LEAD_IN`, as an answer to the first opener: an estimate that is
-        made once, not one for the conversation at hand.
+        A path is read behind each of `LEAD_INS`, as an answer to the first opener: an estimate
+        that is made once, not one for the conversation at hand.
         """
+        return torch.stack([self._behind(lead_in, paths) for lead_in in self._lead_ins]).mean(0)
+
+    def _behind(self, lead_in: Sequence[int], paths: Sequence[tuple[int, ...]]) -> Tensor:
         backbone = self._backbone
         state = backbone.start(self._prompts[:1], 1)
-        for piece in self._lead_in:
+        for piece in lead_in:
             _, state = backbone.step(self._tensor([piece]), state)
         backbone.keep_rows(state, self._tensor([0] * len(paths)))
         for ids in zip(*paths, strict=True):

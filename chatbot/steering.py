@@ -69,7 +69,7 @@ MOST_MASS = 0.9
 """Share of the probability that all attributes together may ask for."""
 
 _MISS = 0.01
-"""Mass by which a target counts as missed."""
+"""Mass by which a target counts as missed; half of it is as near as is tried for."""
 
 _CLOSED = TokenTrace({}, {}, {}, 0.0)
 
@@ -420,7 +420,7 @@ class Steering:
         total = (bought * active).sum(1, keepdim=True)
         wanted = bought * (MOST_MASS / total.clamp_min(MOST_MASS))
         guess = together(price, before, wanted, active)
-        solved, after = solve(field_, wanted, guess, active)
+        solved, after = solve(field_, wanted, guess, active, tolerance=_MISS / 2)
         missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
         for at, missing in enumerate(missed.tolist()):
             goals = rows[at].goals.items()

@@ -57,7 +57,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     score = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         score = score.masked_fill(~mask, float("-inf"))
-    return score.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    exact = torch.promote_types(score.dtype, torch.float32)
+    return score.softmax(-1, dtype=exact).to(value.dtype) @ value
 
 
 class SelfAttention(nn.Module):
