@@ -27,8 +27,10 @@ SOME = Sampling(candidates=6, max_new_tokens=10)  # too short for some of the re
 
 @pytest.fixture(scope="module")
 def backbone(tiny_bot):
-    """In float64: matrix products of another batch size round differently in float32, and once in
-    some thousand pieces that tips the choice between two neighbours.
+    """The tiny bot's, in float64.
+
+    In float32 the matrix products of another batch size round differently, and once in some
+    thousand pieces that tips the choice between two neighbours.
     """
     own = tiny_bot.backbone
     return Backbone(copy.deepcopy(own.model).double(), own.tokenizer, **own.identity)
