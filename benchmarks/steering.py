@@ -25,6 +25,7 @@ from chatbot import Chatbot, Controls, Sampling
 from chatbot.backbone import Backbone
 from chatbot.decoding import draw
 from chatbot.prompt import build_context
+from chatbot.steering import start_steering
 
 TURNS = ["Hi! What did you do today?"]
 
@@ -79,9 +80,10 @@ def main() -> None:
     cases: dict[str, Callable[[], object]] = {"plain": lambda: None}
     for name, strengths in CASES.items():
         controls = Controls(strengths)
-        cases[name] = lambda controls=controls: bot.steerer.start(  # type: ignore[misc]
-            [controls], [TURNS], candidates=options.candidates, temperature=sampling.temperature
-        )
+        cases[name] = lambda controls=controls: start_steering(  # type: ignore[misc]
+            bot.steerer, [controls], [TURNS],
+            candidates=options.candidates, temperature=sampling.temperature,
+        )  # fmt: skip
     joy = bot.steerer.bound("joy", "en")
     assert joy is not None
     cases["constant bias (rival)"] = lambda: ConstantBias(joy.bag.support, 3.0)

@@ -8,7 +8,7 @@ import typer
 from chatbot.errors import InputError
 
 if TYPE_CHECKING:
-    from chatbot.steering import Bound
+    from chatbot.binding import Bound
 
 app = typer.Typer(name="attributes", help="What replies can be steered by.", no_args_is_help=True)
 

@@ -39,7 +39,7 @@ class Chatbot:
     """Answers conversations with a generator; make one with `Chatbot.load()`."""
 
     def __init__(self, backbone: "Backbone"):
-        from chatbot.steering import Steerer
+        from chatbot.binding import Steerer
 
         self.backbone = backbone
         self.steerer = Steerer(backbone)
@@ -133,6 +133,7 @@ class Chatbot:
         device's matrix products, which may depend on the size of the batch.
         """
         from chatbot.decoding import draw
+        from chatbot.steering import start_steering
 
         if isinstance(conversations, str):
             raise InputError("conversations is one text; give a list, or call `respond`")
@@ -146,9 +147,10 @@ class Chatbot:
         asked = _each_controls(controls, len(read))
         prompts = [self._prompt(turns) for turns in read]
         prompted = time.perf_counter()
-        steering = self.steerer.start(
-            asked, read, candidates=sampling.candidates, temperature=sampling.temperature
-        )
+        steering = start_steering(
+            self.steerer, asked, read,
+            candidates=sampling.candidates, temperature=sampling.temperature,
+        )  # fmt: skip
         prepared = time.perf_counter()
         drawn = draw(
             self.backbone, [prompt.ids for prompt in prompts],

@@ -33,37 +33,19 @@ Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
 """
 
 import math
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from attribute_models.bow import Bag
-from attribute_models.calibration import RateCurve
-from attribute_models.lexicon import (
-    LexiconError,
-    WordList,
-    language_of,
-    load_list,
-    load_shipped,
-    shipped_lists,
-)
+from attribute_models.lexicon import language_of
 from attribute_models.tilt import Field, Tilted, alone, limit, solve, tilt, together
-from attribute_models.trie import Pieces, Place
+from attribute_models.trie import Place
 from chatbot.backbone import Backbone
+from chatbot.binding import LEAST_ODDS, Bound, Steerer
 from chatbot.controls import Controls
-from chatbot.errors import InputError, UnknownAttributeError
-from chatbot.reference import Reference
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
-
-FULL_WORDS = 2.0
-"""Words of an attribute that strength 1 asks for in a reply."""
-
-LEAST_ODDS = 0.02
-"""What strength -1 leaves of the odds of a word."""
 
 MOST_MASS = 0.9
 """Share of the probability that all attributes together may ask for."""
@@ -72,32 +54,6 @@ _MISS = 0.01
 """Mass by which a target counts as missed; half of it is as near as is tried for."""
 
 _CLOSED = TokenTrace({}, {}, {}, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A bag with what it does by itself in one language of one generator.
-
-    Attributes:
-        curve: what a price buys.
-        clean_words: words of an unsteered reply, c.
-        remaining: expected pieces still to come, by the number drawn.
-    """
-
-    bag: Bag
-    curve: RateCurve
-    clean_words: float
-    remaining: Sequence[float]
-
-    @property
-    def name(self) -> str:
-        return self.bag.spec.name
-
-    def wanted(self, strength: float) -> float:
-        """Words that a reply should have."""
-        if strength < 0:
-            return self.clean_words * max(LEAST_ODDS, 1 + strength)
-        return self.clean_words + strength * max(0.0, FULL_WORDS - self.clean_words)
 
 
 @dataclass(slots=True)
@@ -167,124 +123,36 @@ class _Row:
         return prices, missing
 
 
-class Steerer:
-    """The attributes that one generator can be steered by; shared by threads.
-
-    Bags are bound when first asked for and never changed after.
-    """
-
-    def __init__(self, backbone: Backbone):
-        self._backbone = backbone
-        self._lists: dict[str, dict[str | None, WordList]] = {
-            name: {one.language: one for one in map(load_shipped, files)}
-            for name, files in shipped_lists().items()
-        }
-        self._pieces: Pieces | None = None
-        self._references: dict[str, Reference] = {}
-        self._bound: dict[tuple[str, str], Bound] = {}
-        self._lock = threading.RLock()
-
-    def names(self) -> list[str]:
-        """Of all attributes, sorted."""
-        return sorted(self._lists)
-
-    def add(self, file: str | Path) -> str:
-        """Makes a word list of one's own an attribute; returns its name.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        try:
-            words = load_list(file)
-        except LexiconError as error:
-            raise InputError(str(error)) from error
-        with self._lock:
-            self._lists = {**self._lists, words.name: {words.language: words}}
-            self._bound = {key: one for key, one in self._bound.items() if key[0] != words.name}
-        return words.name
-
-    def languages(self, name: str) -> list[str]:
-        """That an attribute has words in; "any" for a list of mixed words."""
-        return [language or "any" for language in self._lists[name]]
-
-    def check(self, strengths: Mapping[str, float]) -> None:
-        """Raises UnknownAttributeError for names that there is no attribute of."""
-        for name in strengths:
-            if name not in self._lists:
-                raise UnknownAttributeError(
-                    f"no attribute named {name!r}; known: {', '.join(self.names())}. "
-                    "Fix the name, or add a word list of your own (--bag FILE, or "
-                    "Chatbot.add_attribute(FILE))"
-                )
-
-    def start(
-        self,
-        controls: Sequence[Controls],
-        conversations: Sequence[Sequence[str]],
-        *,
-        candidates: int,
-        temperature: float,
-    ) -> "Steering | None":
-        """The steering of a batch; None where nothing is asked of any conversation."""
-        plans: list[_Plan] = []
-        bags: dict[int, Bound] = {}
-        for asked, turns in zip(controls, conversations, strict=True):
-            strengths = asked.at((len(turns) + 1) // 2)
-            self.check(strengths)
-            wanted = {name: strength for name, strength in strengths.items() if strength}
-            language = _language(turns)
-            bound = {name: self.bound(name, language) for name in wanted}
-            there = {name: one for name, one in bound.items() if one is not None}
-            missing = tuple(name for name, one in bound.items() if one is None)
-            plan = _Plan(asked, {name: wanted[name] for name in there}, without_words=missing)
-            for name, one in there.items():
-                bags.setdefault(id(one), one)
-                plan.columns[name] = list(bags).index(id(one))
-            plans.append(plan)
-        if not any(plan.strengths or plan.without_words for plan in plans):
-            return None
-        return Steering(
-            self._backbone, plans, list(bags.values()),
-            candidates=candidates, temperature=temperature,
-        )  # fmt: skip
-
-    def bound(self, name: str, language: str) -> Bound | None:
-        """The attribute in a language, measured on the generator; None without words for it."""
-        lists = self._lists[name]
-        words = lists.get(language, lists.get(None))
-        if words is None:
-            return None
-        with self._lock:
-            if (name, language) not in self._bound:
-                self._bound[name, language] = self._bind(words, language)
-            return self._bound[name, language]
-
-    @torch.inference_mode()
-    def _bind(self, words: WordList, language: str) -> Bound:
-        if language not in self._references:
-            self._references[language] = Reference(self._backbone, language)
-        if self._pieces is None:
-            texts = [self._backbone.text([piece]) for piece in range(self._backbone.vocab_size)]
-            self._pieces = Pieces.of(self._backbone.pieces, texts)
-        reference = self._references[language]
-        rivals = [
-            lists[words.language]
-            for name, lists in self._lists.items()
-            if name != words.name and words.language in lists
-        ]
-        bag = Bag(
-            words, self._pieces, self._backbone.output_embedding(),
-            continuations=reference.continuations, rivals=rivals,
-        )  # fmt: skip
-        places = []
-        for reply in reference.replies:
-            place = Place()
-            for piece in reply:
-                places.append(place)
-                place = bag.trie.advance(place, piece)
-        chance, weight = bag.features(places)
-        curve = RateCurve.measure(reference.log_probs(bag.support), chance, weight)
-        return Bound(bag, curve, curve.clean * reference.length, reference.remaining)
+def start_steering(
+    steerer: Steerer,
+    controls: Sequence[Controls],
+    conversations: Sequence[Sequence[str]],
+    *,
+    candidates: int,
+    temperature: float,
+) -> "Steering | None":
+    """The steering of a batch; None where nothing is asked of any conversation."""
+    plans: list[_Plan] = []
+    bags: dict[int, Bound] = {}
+    for asked, turns in zip(controls, conversations, strict=True):
+        strengths = asked.at((len(turns) + 1) // 2)
+        steerer.check(strengths)
+        wanted = {name: strength for name, strength in strengths.items() if strength}
+        language = _language(turns)
+        bound = {name: steerer.bound(name, language) for name in wanted}
+        there = {name: one for name, one in bound.items() if one is not None}
+        missing = tuple(name for name, one in bound.items() if one is None)
+        plan = _Plan(asked, {name: wanted[name] for name in there}, without_words=missing)
+        for name, one in there.items():
+            bags.setdefault(id(one), one)
+            plan.columns[name] = list(bags).index(id(one))
+        plans.append(plan)
+    if not any(plan.strengths or plan.without_words for plan in plans):
+        return None
+    return Steering(
+        steerer.backbone, plans, list(bags.values()),
+        candidates=candidates, temperature=temperature,
+    )  # fmt: skip
 
 
 class Steering:
@@ -318,7 +186,6 @@ class Steering:
         is_end = self._support == self._eos
         spaced, bare = self._begin[:, 0].any(1)
         self._starts = (spaced | is_end, spaced | bare | is_end)
-        self._plans = plans
         self._groups = [
             [self._row(plan, candidate) for candidate in range(candidates)] for plan in plans
         ]

@@ -17,6 +17,7 @@ from chatbot import Chatbot, Controls, InputError, Sampling, Schedule, UnknownAt
 from chatbot.backbone import Backbone
 from chatbot.decoding import draw
 from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
+from chatbot.steering import start_steering
 from chatbot.training.corpus import read_dialogues
 from chatbot.training.tokenizer import train_tokenizer
 
@@ -223,8 +224,8 @@ def started(bot):
     """A steering of `rows` candidates that is about to shift its first logits."""
 
     def start(controls, rows=4, temperature=1.0):
-        return bot.steerer.start(
-            [Controls(spread=(1.0,), **controls)], [["hello there"]], candidates=rows,
+        return start_steering(
+            bot.steerer, [Controls(spread=(1.0,), **controls)], [["hello there"]], candidates=rows,
             temperature=temperature,
         )  # fmt: skip
 
