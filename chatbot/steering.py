@@ -81,6 +81,7 @@ class _Goal:
         strength: the candidate's own share of what is asked.
         wanted: words, for a strength above 0.
         place: where the candidate stands among the words.
+        missed: pieces at which its mass was out of reach beside the other attributes.
     """
 
     bound: Bound
@@ -88,6 +89,7 @@ class _Goal:
     strength: float
     wanted: float
     place: Place
+    missed: int = 0
 
     def price(self, drawn: int) -> tuple[float, float]:
         """The price after so many pieces, and the words that are missing."""
@@ -111,7 +113,6 @@ class _Row:
     tokens: list[TokenTrace] = field(default_factory=list)
     drawn: int = 0
     is_done: bool = False
-    out_of_reach: set[str] = field(default_factory=set)
     fallbacks: int = 0
 
     def prices(self, n_bags: int) -> tuple[list[float], float]:
@@ -289,9 +290,9 @@ class Steering:
         guess = together(price, before, wanted, active)
         solved, after = solve(field_, wanted, guess, active, tolerance=_MISS / 2)
         missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
-        for at, missing in enumerate(missed.tolist()):
-            goals = rows[at].goals.items()
-            rows[at].out_of_reach.update(name for name, goal in goals if missing[goal.column])
+        for row, is_missed in zip(rows, missed.tolist(), strict=True):
+            for goal in row.goals.values():
+                goal.missed += is_missed[goal.column]
         return solved, after
 
     def _note(
@@ -338,7 +339,8 @@ class Steering:
             return None
         attributes = {}
         for name, strength in row.plan.strengths.items():
-            bound, place = row.goals[name].bound, row.goals[name].place
+            goal = row.goals[name]
+            bound, place = goal.bound, goal.place
             attributes[name] = AttributeTrace(
                 strength=strength,
                 language=bound.bag.spec.language,
@@ -346,6 +348,7 @@ class Steering:
                 wanted=bound.wanted(strength),
                 realised=place.so_far,
                 words=place.words_so_far,
+                missed=goal.missed,
             )
         return SteeringTrace("hidden", row.share, attributes, tuple(row.tokens))
 
@@ -356,8 +359,6 @@ class Steering:
             f"{name} has no words in the language of this conversation; it was not steered."
             for name in row.plan.without_words
         ]
-        if row.out_of_reach:
-            notes.append(f"{', '.join(sorted(row.out_of_reach))} could not all be had to the full.")
         if row.fallbacks:
             notes.append(f"{row.fallbacks} pieces were not steered: their logits were not finite.")
         notes += [
@@ -369,7 +370,10 @@ class Steering:
 
     def _why_no_effect(self, row: _Row, name: str) -> str:
         if row.plan.strengths[name] > 0:
-            return "" if row.goals[name].place.so_far else "none of its words came"
+            if row.goals[name].place.so_far:
+                return ""
+            missed = row.goals[name].missed
+            return "the others left it no room" if missed else "none of its words came"
         lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in row.tokens)
         return "" if lowered > _MISS else "none of its words was near"
 

@@ -128,6 +128,7 @@ class AttributeTrace:
         wanted: words that the strength asks for, soft members counted by their weight.
         realised: words that came, counted so.
         words: which ones, as they stand in the list.
+        missed: pieces at which its mass was out of reach beside those of the other attributes.
     """
 
     strength: float
@@ -136,6 +137,7 @@ class AttributeTrace:
     wanted: float
     realised: float
     words: tuple[str, ...]
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

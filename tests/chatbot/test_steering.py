@@ -315,7 +315,8 @@ def test_what_cannot_be_had_together_is_said(started, bot):
         flat[:, bot.steerer.bound(name, "en").bag.support] = 0.0
     steering.shift(flat)
     assert flat.isfinite().all()
-    assert any("could not all be had" in note for note in steering.notes(0, 0))
+    assert any(one.missed for one in steering.trace(0, 0).attributes.values())
+    assert any("left it no room" in note for note in steering.notes(0, 0))
 
 
 # -- what the caller sees
