@@ -36,6 +36,11 @@ class DecodingState:
     cache: MeenaCache
     memory_mask: Tensor | None  # (G, S) bool, True for context; None where none is padded
 
+    def detached(self) -> "DecodingState":
+        """The same numbers, through which no gradient goes."""
+        blocks = [block.detached() for block in self.cache]
+        return DecodingState(MeenaCache(blocks), self.memory_mask)
+
 
 class Backbone:
     """A Meena model with its tokenizer, read-only after loading and safe to share by threads."""
@@ -112,6 +117,11 @@ class Backbone:
     def vocab_size(self) -> int:
         return self.model.config.vocab_size
 
+    @property
+    def max_context(self) -> int:
+        """Most pieces of a prompt."""
+        return int(self.model.config.max_context)
+
     def output_embedding(self) -> Tensor:
         """(V, H), what final hidden states are multiplied with to give logits."""
         return self.model.get_output_embeddings().weight
@@ -143,9 +153,30 @@ class Backbone:
         hidden, cache, _ = self.model.model.decode(ids[:, None], state.cache, state.memory_mask)
         return hidden[:, -1], DecodingState(cache, state.memory_mask)
 
+    def soft_step(self, probs: Tensor, state: DecodingState) -> tuple[Tensor, DecodingState]:
+        """As `step`, after the mean embedding under `probs` (B, V) in place of an id."""
+        model = self.model.model
+        table = model.shared.weight
+        mean = (probs.to(table.dtype) @ table)[:, None]  # (B, 1, H)
+        x = model.placed(mean, state.cache.get_seq_length())
+        hidden, cache, _ = model.decode_embedded(x, state.cache, state.memory_mask)
+        return hidden[:, -1], DecodingState(cache, state.memory_mask)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, H) -> (B, V) float32."""
         return self.model.lm_head(hidden).float()
+
+    def reply_states(
+        self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]
+    ) -> list[Tensor]:
+        """Final hidden states (T, H) before each piece of each reply, all read at once."""
+        state = self.start(prompts, 1)
+        longest = max(map(len, replies))
+        ids = torch.full((len(replies), longest), self.special.bos, dtype=torch.long)
+        for row, reply in zip(ids, replies, strict=True):
+            row[1 : len(reply)] = torch.tensor(reply[:-1])
+        hidden, _, _ = self.model.model.decode(ids.to(self.device), state.cache, state.memory_mask)
+        return [rows[: len(reply)] for rows, reply in zip(hidden, replies, strict=True)]
 
     def keep_rows(self, state: DecodingState, rows: Tensor) -> None:
         """Drops the rows not in `rows`; every conversation must keep equally many."""

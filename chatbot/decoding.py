@@ -19,6 +19,7 @@ from chatbot.backbone import Backbone
 from chatbot.types import Finish, Progress, Sampling
 
 if TYPE_CHECKING:
+    from chatbot.perturbation import Perturbation
     from chatbot.steering import Steering
 
 MOST_KEPT = 0.8
@@ -38,7 +39,6 @@ class Drawn:
     finish: Finish = "stopped"
 
 
-@torch.inference_mode()
 def draw(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],
@@ -46,6 +46,7 @@ def draw(
     sampling: Sampling,
     seeds: Sequence[int],
     steering: "Steering | None" = None,
+    perturbation: "Perturbation | None" = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Event | None = None,
 ) -> list[list[Drawn]]:
@@ -56,6 +57,8 @@ def draw(
         seeds: one per prompt.
         steering: shifts the logits before a piece is drawn; `log_probs` stay those of the
             untouched model.
+        perturbation: takes the steps of the decoder in place of the backbone, and of `steering`
+            the shift: in the modes that follow gradients, `steering` only reads what is drawn.
         on_progress: called after every step.
         stop: when set, decoding ends after the current step; unfinished rows say "stopped".
     """
@@ -63,46 +66,52 @@ def draw(
     drawn = [[Drawn() for _ in range(n)] for _ in prompts]
     decoded = [one for group in drawn for one in group]  # the rows of the batch, G * R
 
-    # 1. The context is encoded once; every candidate's random numbers are fixed beforehand.
-    state = backbone.start(prompts, n)
-    numbers = _uniform(seeds, sampling).to(backbone.device)  # (G * R, steps)
-    ids = torch.full((n_groups * n,), backbone.special.bos, device=backbone.device)
+    # Tensors made in inference mode cannot be part of a graph.
+    with torch.inference_mode(perturbation is None), torch.no_grad():
+        # 1. The context is encoded once; every candidate's random numbers are fixed beforehand.
+        state = backbone.start(prompts, n)
+        numbers = _uniform(seeds, sampling).to(backbone.device)  # (G * R, steps)
+        ids = torch.full((n_groups * n,), backbone.special.bos, device=backbone.device)
 
-    for step in range(sampling.max_new_tokens):
-        # 2. One step of the decoder for all rows.
-        hidden, state = backbone.step(ids, state)
-        logits = backbone.logits(hidden)  # (G * R, V)
-        log_probs = logits.log_softmax(-1)
+        for step in range(sampling.max_new_tokens):
+            # 2. One step of the decoder for all rows.
+            if perturbation is not None:
+                clean, logits, state = perturbation.step(ids, state)
+                log_probs = clean.log_softmax(-1)
+            else:
+                hidden, state = backbone.step(ids, state)
+                logits = backbone.logits(hidden)  # (G * R, V)
+                log_probs = logits.log_softmax(-1)
 
-        # 3. A piece per row, from its own random number.
-        forbidden = _forbidden(backbone, is_first=step == 0)
-        logits[:, forbidden] = float("-inf")
-        if steering is not None:
-            steering.shift(logits)
-        ids = choose(logits, numbers[:, step], sampling)
-        gained = log_probs.gather(1, ids[:, None]).squeeze(1)
+            # 3. A piece per row, from its own random number.
+            forbidden = _forbidden(backbone, is_first=step == 0)
+            logits[:, forbidden] = float("-inf")
+            if steering is not None and perturbation is None:
+                steering.shift(logits, hidden)
+            ids = choose(logits, numbers[:, step], sampling)
+            gained = log_probs.gather(1, ids[:, None]).squeeze(1)
 
-        # 4. Note what was drawn and which rows are done.
-        is_last = step + 1 == sampling.max_new_tokens
-        pieces = ids.tolist()
-        if steering is not None:
-            steering.read(pieces)
-        _note(decoded, pieces, gained.tolist(), eos=backbone.special.eos, is_last=is_last)
-        n_finished = sum(one.finish != "stopped" for group in drawn for one in group)
-        if on_progress is not None:
-            on_progress(Progress(step + 1, sampling.max_new_tokens, n_groups * n, n_finished))
-        if n_finished == n_groups * n or (stop is not None and stop.is_set()):
-            break
-
-        # 5. Rows that are done leave the batch.
-        kept = _kept(decoded, n_groups)
-        if len(kept) <= MOST_KEPT * len(decoded):
-            decoded = [decoded[row] for row in kept]
-            rows = torch.tensor(kept, device=backbone.device)
-            backbone.keep_rows(state, rows)
+            # 4. Note what was drawn and which rows are done.
+            is_last = step + 1 == sampling.max_new_tokens
+            pieces = ids.tolist()
             if steering is not None:
-                steering.keep_rows(kept)
-            numbers, ids = numbers[rows], ids[rows]
+                steering.read(pieces)
+            _note(decoded, pieces, gained.tolist(), eos=backbone.special.eos, is_last=is_last)
+            n_finished = sum(one.finish != "stopped" for group in drawn for one in group)
+            if on_progress is not None:
+                on_progress(Progress(step + 1, sampling.max_new_tokens, n_groups * n, n_finished))
+            if n_finished == n_groups * n or (stop is not None and stop.is_set()):
+                break
+
+            # 5. Rows that are done leave the batch.
+            kept = _kept(decoded, n_groups)
+            if len(kept) <= MOST_KEPT * len(decoded):
+                decoded = [decoded[row] for row in kept]
+                rows = torch.tensor(kept, device=backbone.device)
+                backbone.keep_rows(state, rows)
+                if steering is not None:
+                    steering.keep_rows(kept)
+                numbers, ids = numbers[rows], ids[rows]
     return drawn
 
 

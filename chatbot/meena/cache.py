@@ -43,6 +43,17 @@ class BlockState:
             else:
                 setattr(self, name, value[rows])
 
+    def detached(self) -> "BlockState":
+        """The same numbers, through which no gradient goes."""
+
+        def cut(value: KeyValue) -> KeyValue:
+            return value[0].detach(), value[1].detach()
+
+        return BlockState(
+            cut(self.wide_kv), cut(self.kv), self.window_in.detach(), self.window_mid.detach(),
+            self.wide_cross, self.cross,
+        )  # fmt: skip
+
 
 class MeenaCache:
     """State of a decoding batch: one `BlockState` per decoder block.

@@ -324,8 +324,12 @@ class MeenaModel(MeenaPreTrainedModel):
 
     def embed(self, ids: Tensor, start: int = 0) -> Tensor:
         """(B, T) ids -> (B, T, d): scaled embeddings plus timing signal from position `start`."""
-        x = self.shared(ids) * self.config.d_model**0.5
-        timing = sinusoidal_positions(start, ids.shape[1], self.config.d_model, ids.device)
+        return self.placed(self.shared(ids), start)
+
+    def placed(self, embedded: Tensor, start: int) -> Tensor:
+        """Rows or mixtures of the embedding table, (B, T, d), made the decoder's input."""
+        x = embedded * self.config.d_model**0.5
+        timing = sinusoidal_positions(start, x.shape[1], self.config.d_model, x.device)
         return self.dropout(x + timing.to(x.dtype))
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -354,20 +358,44 @@ class MeenaModel(MeenaPreTrainedModel):
         Returns:
             Final hidden states (B, T, d), the new cache, the output of every block (B, T, d).
         """
-        past, length = cache.get_seq_length(), ids.shape[1]
+        x = self.embed(ids, cache.get_seq_length())
+        return self.decode_embedded(x, cache, attention_mask)
+
+    def decode_embedded(
+        self, x: Tensor, cache: MeenaCache, attention_mask: Tensor | None
+    ) -> tuple[Tensor, MeenaCache, list[Tensor]]:
+        """As `decode`, of inputs (B, T, d) that `embed` or `placed` gave."""
+        every = range(len(self.decoder_blocks))
+        outputs, states = self.run_blocks(x, cache, attention_mask, blocks=every)
+        return self.decoder_norm(outputs[-1]), MeenaCache(states), outputs
+
+    def run_blocks(
+        self, x: Tensor, cache: MeenaCache, attention_mask: Tensor | None, *, blocks: range
+    ) -> tuple[list[Tensor], list[BlockState]]:
+        """Advance some neighbouring decoder blocks by T tokens.
+
+        Args:
+            x: (B, T, d) what the first of them reads.
+            cache: of all blocks; not changed.
+            attention_mask: as of `decode`.
+            blocks: their numbers, from 0.
+
+        Returns:
+            The output (B, T, d) of each, before the norm of the stack, and their new states.
+        """
+        past, length = cache.get_seq_length(), x.shape[1]
         memory_mask = causal = None
         if attention_mask is not None:
             memory_mask = attention_mask.bool()[:, None, None, :]
         if length > 1:
-            causal = torch.ones(length, past + length, dtype=torch.bool, device=ids.device)
+            causal = torch.ones(length, past + length, dtype=torch.bool, device=x.device)
             causal = causal.tril(past)
-        x = self.embed(ids, past)
-        blocks, outputs = [], []
-        for block, state in zip(self.decoder_blocks, cache, strict=True):
-            x, after = block(x, state, causal, memory_mask)
-            blocks.append(after)
+        outputs, states = [], []
+        for number in blocks:
+            x, after = self.decoder_blocks[number](x, cache.blocks[number], causal, memory_mask)
             outputs.append(x)
-        return self.decoder_norm(x), MeenaCache(blocks), outputs
+            states.append(after)
+        return outputs, states
 
     def forward(
         self,

@@ -540,3 +540,47 @@ def test_a_value_of_the_wrong_type_is_refused(wrong):
 def test_a_width_that_the_heads_do_not_divide_is_refused(shape):
     with pytest.raises(ValueError, match=f"d_model {shape['d_model']} is not divisible"):
         MeenaConfig(**shape)
+
+
+# -- a step in parts, for steering by gradients
+
+
+@torch.no_grad()
+def test_blocks_run_in_two_parts_equal_one_pass(model):
+    network, reply = model.model, ids(3, 4, seed=2)
+    cache = network.start_cache(torch.randn(1, 5, model.config.d_model), 3)
+    _, cache, _ = network.decode(reply[:, :2], cache, None)
+    hidden, after, outputs = network.decode(reply[:, 2:], cache, None)
+    n_blocks = len(network.decoder_blocks)
+    x = network.embed(reply[:, 2:], start=2)
+    for first in range(1, n_blocks):
+        below, states = network.run_blocks(x, cache, None, blocks=range(first))
+        above, more = network.run_blocks(below[-1], cache, None, blocks=range(first, n_blocks))
+        for one, whole in zip([*below, *above], outputs, strict=True):
+            assert torch.equal(one, whole)
+        assert torch.equal(network.decoder_norm(above[-1]), hidden)
+        for state, whole in zip([*states, *more], after, strict=True):
+            assert torch.equal(state.window_mid, whole.window_mid)
+
+
+@torch.no_grad()
+def test_embedding_of_a_row_of_the_table_is_that_of_its_piece(model):
+    pieces = ids(2, 3)
+    placed = model.model.placed(model.model.shared.weight[pieces], 4)
+    assert torch.equal(placed, model.model.embed(pieces, 4))
+
+
+def test_state_that_is_detached_has_the_numbers_and_no_graph(model):
+    memory = torch.randn(1, 5, model.config.d_model, requires_grad=True)
+    _, cache, _ = model.model.decode(ids(2, 3), model.model.start_cache(memory, 2), None)
+    for block in cache:
+        cut = block.detached()
+        for name in block.PER_ROW:
+            before, after = getattr(block, name), getattr(cut, name)
+            pairs = (
+                zip(before, after, strict=True) if isinstance(before, tuple) else [(before, after)]
+            )
+            for grown, plain in pairs:
+                assert grown.requires_grad
+                assert not plain.requires_grad
+                assert torch.equal(grown, plain)
