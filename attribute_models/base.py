@@ -8,6 +8,10 @@ from torch import Tensor
 from attribute_models.lexicon import Language
 
 
+class AttributeModelError(Exception):
+    """An attribute model cannot be read, or was not trained for what it shall be used with."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttributeSpec:
     """Identity of an attribute model.
@@ -21,7 +25,7 @@ class AttributeSpec:
 
     name: str
     language: Language | None
-    kind: Literal["bag"]
+    kind: Literal["bag", "head"]
     digest: str
 
 

@@ -150,7 +150,11 @@ class Bag:
 
     def score(self, hidden: Tensor, wanted: Tensor) -> Tensor:
         """Log-likelihood (B,) of `wanted` under the mass of the bag at the start of a word."""
-        mass, _, _ = self._mass(hidden)
+        return self.score_logits(hidden.float() @ self.output.float().T, wanted)
+
+    def score_logits(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """As `score`, of logits (B, V) that are at hand already."""
+        mass = logits.softmax(-1)[:, self.support] @ (self.begin[0, 0] * self.begin[0, 1])
         return wanted * mass.log() + (1 - wanted) * torch.log1p(-mass)
 
     def gradient(self, hidden: Tensor, wanted: Tensor) -> Tensor:

@@ -22,12 +22,20 @@ def _group() -> None:
 
 @app.command("list")
 def list_attributes() -> None:
-    """All attributes, with the number of words in each language."""
+    """All attributes: words in each language, and the learned heads of the shipped generator."""
+    from attribute_models.heads import shipped_cards
     from attribute_models.lexicon import load_shipped, shipped_lists
 
-    for name, files in shipped_lists().items():
-        counts = (f"{file.parent.name} {len(load_shipped(file).weights):4}" for file in files)
-        typer.echo(f"{name:12} {'   '.join(counts)}")
+    lists, heads = shipped_lists(), shipped_cards()
+    for name in sorted({*lists, *(label for card in heads for label in card["labels"])}):
+        counts = [
+            f"words {file.parent.name} {len(load_shipped(file).weights):3}"
+            for file in lists.get(name, ())
+        ]
+        learned = [
+            f"head {card['family']} {card['language']}" for card in heads if name in card["labels"]
+        ]
+        typer.echo(f"{name:12} {'   '.join([*counts, *learned])}")
 
 
 @app.command()
@@ -83,3 +91,62 @@ def _described(bound: "Bound") -> list[str]:
         f"{bound.wanted(0.5):.2f}, strength 1 for {bound.wanted(1.0):.2f}.",
     ]
     return lines
+
+
+@app.command()
+def train(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help='Lines of {"text", "label", "context"?}; its name is the family.'),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every shipped family, from --data.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data that the shipped families name.")
+    ] = None,
+    reference: Annotated[
+        str, typer.Option(help="Label of FILE that shows nothing: the others are against it.")
+    ] = "neutral",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the heads. If left out: where bots with this generator find them, "
+            "controllable-chatbot/heads in $XDG_DATA_HOME or ~/.local/share."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the shipped one if left out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="Of the longest part of the training.")] = 1600,
+) -> None:
+    """Train learned heads on the frozen generator: --all --data FOLDER, or a FILE of your own.
+
+    Writes weights, calibration and a card for each family. Heads fit one generator only: train
+    them again whenever it changes.
+    """
+    import logging
+
+    from attribute_models.base import AttributeModelError
+    from chatbot.binding import own_heads
+    from chatbot.bot import Chatbot
+    from chatbot.console import quiet_libraries
+    from chatbot.embedding import Embedder
+    from chatbot.training.heads import read_file, train_all, train_family
+
+    if every == (file is not None) or (every and data is None):
+        raise InputError("give either --all with --data FOLDER, or one FILE of labelled replies")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    quiet_libraries()
+    bot = Chatbot.load(model, device=device)
+    place = out or own_heads(bot.backbone.identity["digest"])
+    try:
+        if file is not None:
+            family, examples = read_file(file, file.name.partition(".")[0], reference)
+            train_family(bot, Embedder.load(), family, examples, place, steps=steps)
+        elif data is not None:
+            train_all(bot, data, place, steps=steps)
+    except AttributeModelError as error:
+        raise InputError(str(error)) from error
+    typer.echo(f"The heads lie in {place}.")

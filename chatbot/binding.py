@@ -1,4 +1,4 @@
-"""Binds attributes to a generator: measures once how their words come by themselves.
+"""Binds attributes to a generator: its heads, and how the words of lists come by themselves.
 
 Knows which attributes there are and what a strength asks for; knows nothing of candidates.
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from attribute_models.base import AttributeModelError
 from attribute_models.bow import Bag
 from attribute_models.calibration import RateCurve
+from attribute_models.heads import CARD, SHIPPED, Heads
 from attribute_models.lexicon import (
     LexiconError,
     WordList,
@@ -19,9 +21,12 @@ from attribute_models.lexicon import (
     load_shipped,
     shipped_lists,
 )
+from attribute_models.readers import Reader
 from attribute_models.trie import Pieces, Place
 from chatbot.backbone import Backbone
-from chatbot.errors import InputError, UnknownAttributeError
+from chatbot.embedding import Embedder
+from chatbot.errors import InputError, ModelError, UnknownAttributeError
+from chatbot.folders import data_folder
 from chatbot.reference import Reference
 
 FULL_WORDS = 2.0
@@ -31,8 +36,21 @@ Chosen with `Ranking.fit` by benchmarks/steering_effect.py: with 1 or 1.5 fewer 
 word and the chosen replies are no more fluent.
 """
 
+WORDS_BESIDE_HEAD = 0.8
+"""The same where a learned head pulls as well: a word makes plain what the head makes likely."""
+
+NEUTRAL = "neutral"
+"""The attribute that holds every family at its reference label and keeps opinions out."""
+
+DAMPED_BY_NEUTRAL = ("positive", "negative")
+
 LEAST_ODDS = 0.02
 """What strength -1 leaves of the odds of a word."""
+
+
+def own_heads(digest: str) -> Path:
+    """Where heads trained on this machine for a generator lie."""
+    return data_folder() / "heads" / digest[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +68,28 @@ class Bound:
     clean_words: float
     remaining: Sequence[float]
 
-    def wanted(self, strength: float) -> float:
-        """Words that a reply should have."""
+    def wanted(self, strength: float, full: float = FULL_WORDS) -> float:
+        """Words that a reply should have, where strength 1 asks for `full` of them."""
         if strength < 0:
             return self.clean_words * max(LEAST_ODDS, 1 + strength)
-        return self.clean_words + strength * max(0.0, FULL_WORDS - self.clean_words)
+        return self.clean_words + strength * max(0.0, full - self.clean_words)
 
 
 class Steerer:
     """The attributes that one generator can be steered by; shared by threads.
 
     Bags are bound when first asked for and never changed after.
+
+    Attributes:
+        heads: the learned families that fit the generator.
+        readers: what tells how far a text shows a label, by family.
     """
 
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
+        self.heads: tuple[Heads, ...] = ()
+        self.readers: dict[str, Reader] = {}
+        self._embedder: Embedder | None = None
         self._lists: dict[str, dict[str | None, WordList]] = {
             name: {one.language: one for one in map(load_shipped, files)}
             for name, files in shipped_lists().items()
@@ -73,10 +98,79 @@ class Steerer:
         self._references: dict[str, Reference] = {}
         self._bound: dict[tuple[str, str], Bound] = {}
         self._lock = threading.RLock()
+        self._folders: dict[str, Path] = {}
+        self._load_heads()
+
+    def _load_heads(self) -> None:
+        """Takes the heads trained for this generator: the shipped ones, and those trained here.
+
+        Heads for other generators stay unused; attributes then have their words alone.
+        """
+        digest, device = self.backbone.identity["digest"], self.backbone.device
+        found = {}
+        for folder in (SHIPPED, own_heads(digest)):
+            for place in sorted(folder.glob(f"*/{CARD}")):
+                try:
+                    heads = Heads.load(place.parent, backbone=digest, device=device)
+                except AttributeModelError:
+                    continue
+                found[heads.family] = heads
+                self._folders[heads.family] = place.parent
+        self.heads = tuple(found.values())
+
+    def use_heads(self, heads: Sequence[Heads], readers: Mapping[str, Reader]) -> None:
+        """Takes these heads and readers in place of the shipped ones."""
+        self.heads, self.readers = tuple(heads), dict(readers)
+
+    @property
+    def embedder(self) -> Embedder:
+        """What readers read with; loaded when first asked for."""
+        with self._lock:
+            if self._embedder is None:
+                self._embedder = Embedder.load()
+            return self._embedder
+
+    def reader(self, family: str) -> Reader:
+        """Of a family.
+
+        Raises:
+            ModelError: there is none that can be used.
+        """
+        with self._lock:
+            if family not in self.readers:
+                digest = self.embedder.identity["digest"]
+                try:
+                    self.readers[family] = Reader.load(
+                        self._folders.get(family, SHIPPED / family), encoder=digest
+                    )
+                except AttributeModelError as error:
+                    raise ModelError(str(error)) from error
+            return self.readers[family]
+
+    def shown(self, name: str, text: str, language: str) -> float | None:
+        """The strength, 0 to 1, at which replies show an attribute as this text does on average.
+
+        None where no learned head is calibrated for it.
+        """
+        for at in self.learned(name, language):
+            heads = self.heads[at]
+            if name in heads.calibration:
+                reading = self.reader(heads.family).read(self.embedder.encode([text]))[0]
+                return heads.calibration[name].strength_of(float(reading[heads.labels.index(name)]))
+        return None
+
+    def learned(self, name: str, language: str) -> tuple[int, ...]:
+        """Numbers of the families that have a head for the attribute, in this language."""
+        return tuple(
+            at
+            for at, heads in enumerate(self.heads)
+            if name in heads.labels and heads.language == language
+        )
 
     def names(self) -> list[str]:
         """Of all attributes, sorted."""
-        return sorted(self._lists)
+        labels = {label for heads in self.heads for label in heads.labels}
+        return sorted({*self._lists, *labels, NEUTRAL})
 
     def add(self, file: str | Path) -> str:
         """Makes a word list of one's own an attribute; returns its name.
@@ -95,21 +189,24 @@ class Steerer:
 
     def languages(self, name: str) -> list[str]:
         """That an attribute has words in; "any" for a list of mixed words."""
-        return [language or "any" for language in self._lists[name]]
+        words = [language or "any" for language in self._lists.get(name, {})]
+        learned = [heads.language for heads in self.heads if name in heads.labels]
+        return list(dict.fromkeys([*words, *learned]))
 
     def check(self, strengths: Mapping[str, float]) -> None:
         """Raises UnknownAttributeError for names that there is no attribute of."""
+        known = self.names()
         for name in strengths:
-            if name not in self._lists:
+            if name not in known:
                 raise UnknownAttributeError(
-                    f"no attribute named {name!r}; known: {', '.join(self.names())}. "
+                    f"no attribute named {name!r}; known: {', '.join(known)}. "
                     "Fix the name, or add a word list of your own (--bag FILE, or "
                     "Chatbot.add_attribute(FILE))"
                 )
 
     def bound(self, name: str, language: str) -> Bound | None:
         """The attribute in a language, measured on the generator; None without words for it."""
-        lists = self._lists[name]
+        lists = self._lists.get(name, {})
         words = lists.get(language, lists.get(None))
         if words is None:
             return None
@@ -118,7 +215,7 @@ class Steerer:
                 self._bound[name, language] = self._bind(words, language)
             return self._bound[name, language]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: gradients go through the lists in two of the modes
     def _bind(self, words: WordList, language: str) -> Bound:
         if language not in self._references:
             self._references[language] = Reference(self.backbone, language)

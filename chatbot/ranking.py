@@ -39,6 +39,8 @@ def rank(
     for score, candidate in scored:
         key = tuple(_said(candidate.text))
         dropped = _why_dropped(candidate.text, earlier, earlier_runs, ranking)
+        if candidate.verdict is not None and not candidate.verdict.accepted:
+            dropped = "rejected"  # whatever else is wrong: the others may be the last resort
         if dropped is None and key in said:
             dropped = "duplicate"
         if dropped is None:
@@ -49,14 +51,15 @@ def rank(
 
 
 def score_of(candidate: Candidate, ranking: Ranking) -> float:
-    """Log-likelihood per piece, less the likelihood the reply has anywhere, plus what it shows.
+    """Log-likelihood per piece, less what it has anywhere, plus what it shows, less its risk.
 
     In nats, higher is better.
     """
     alone = candidate.log_likelihood_alone or 0.0
     length = max(1, len(candidate.token_ids)) ** ranking.length_power
     fluency = (candidate.log_likelihood - ranking.novelty * alone) / length
-    return fluency + ranking.fit * (candidate.fit or 0.0)
+    risk = candidate.verdict.risk if candidate.verdict is not None else 0.0
+    return fluency + ranking.fit * (candidate.fit or 0.0) - ranking.risk * risk
 
 
 def _said(text: str) -> list[str]:

@@ -14,6 +14,10 @@ over the whole reply, and nothing more is done once they have come.
 - *End.* Ending the reply gives up what is missing. If m words are missing and come as a Poisson
   process, the reply ends without any with chance exp(-m); the chain conditioned on the words
   coming (Doob's h-transform) therefore ends with exp(-m) of the odds: the end piece loses m.
+- *Hand.* Tilts and pushes flatten the distribution; rows with a strength above 0 are drawn at a
+  temperature up to `SHARPENING` lower. On 24 contexts at strength 1, words of the list in every
+  reply, the perplexity of the replies was 2.1 instead of 2.8 times the unsteered (game), 1.9
+  instead of 2.6 (food).
 - *Tilt.* The prices become masses, and all attributes' masses are reached together with the least
   KL divergence (`attribute_models.tilt`), so that joy, surprise and a topic are budgets that add
   up rather than forces that fight. Then the tilt is shrunk where a piece would cost more than
@@ -22,38 +26,78 @@ over the whole reply, and nothing more is done once they have come.
 
 A negative strength lowers the odds of every word, always.
 
-The mode is called `hidden` because the tilt is a shift of the final hidden state h: with output
-embedding W and the words' features phi, softmax(W h + phi x) is softmax([W phi] [h; x]), a step
-along coordinates that W does not have. A step inside W's own coordinates, W'(q - p) times
-a size (`AttributeModel.gradient`), would also move pieces that merely lie near; for a bag it
-reaches the same mass only at a higher KL divergence, as the tilt is the minimum over all
-distributions of that mass. Pieces that lie near and should count are the bag's soft members.
+Attributes with a learned head (`attribute_models.heads`) are pushed towards it at every piece as
+well (`chatbot.pushing`) and ask for fewer words; what came is then read from the finished text
+(`attribute_models.readers`) and not counted by words. `neutral` is two-sided: the push goes to the
+reference label of every family, and opinionated words are lowered.
+
+The mode is called `hidden` because both are steps of the final hidden state h. A push is one in
+W's own coordinates, W being the output embedding. The tilt is one along coordinates that W does
+not have: with the words' features phi, softmax(W h + phi x) is softmax([W phi] [h; x]). For a bag
+a step inside W, W'(q - p) times a size (`AttributeModel.gradient`), would also move pieces that
+merely lie near, and reaches the same mass only at a higher KL divergence, as the tilt is the
+minimum over all distributions of that mass. Pieces that lie near and should count are the bag's
+soft members.
 
 Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from attribute_models.base import AttributeModel
 from attribute_models.lexicon import language_of
 from attribute_models.tilt import Field, Tilted, alone, limit, solve, tilt, together
 from attribute_models.trie import Place
 from chatbot.backbone import Backbone
-from chatbot.binding import LEAST_ODDS, Bound, Steerer
+from chatbot.binding import (
+    DAMPED_BY_NEUTRAL,
+    FULL_WORDS,
+    LEAST_ODDS,
+    NEUTRAL,
+    WORDS_BESIDE_HEAD,
+    Bound,
+    Steerer,
+)
 from chatbot.controls import Controls
+from chatbot.pushing import Pushes
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
+
+if TYPE_CHECKING:
+    from chatbot.perturbation import Moved
 
 MOST_MASS = 0.9
 """Share of the probability that all attributes together may ask for."""
 
+SHARPENING = 0.2
+"""By how much of itself the temperature is lower at strength 1."""
+
 _MISS = 0.01
 """Mass by which a target counts as missed; half of it is as near as is tried for."""
 
-_CLOSED = TokenTrace({}, {}, {}, 0.0)
+_FAINT = 0.1
+"""A reading below this is as good as none."""
+
+_CLOSED = TokenTrace()
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What one attribute is asked of the rows of the batch, for the modes that follow gradients.
+
+    Attributes:
+        weight: (B,) strength; 0 for rows that do not ask, negative for away from it.
+        wanted: (B,) probability of showing it, `AttributeModel.score`'s second argument.
+    """
+
+    model: AttributeModel
+    weight: Tensor
+    wanted: Tensor
 
 
 @dataclass(slots=True)
@@ -63,13 +107,15 @@ class _Plan:
     Attributes:
         strengths: of the attributes asked for, by name, none of them 0.
         columns: of these attributes among the bags of the batch.
-        without_words: attributes that have no list in the conversation's language.
+        families: numbers of the families with a head for each of them.
+        unknown: attributes that have neither words nor a head in the conversation's language.
     """
 
     controls: Controls
     strengths: dict[str, float]
     columns: dict[str, int] = field(default_factory=dict)
-    without_words: tuple[str, ...] = ()
+    families: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -90,6 +136,11 @@ class _Goal:
     wanted: float
     place: Place
     missed: int = 0
+
+    @property
+    def is_met(self) -> bool:
+        """Whether as many words have come as are wanted."""
+        return self.strength > 0 and self.place.so_far >= self.wanted
 
     def price(self, drawn: int) -> tuple[float, float]:
         """The price after so many pieces, and the words that are missing."""
@@ -112,8 +163,40 @@ class _Row:
     goals: dict[str, _Goal]
     tokens: list[TokenTrace] = field(default_factory=list)
     drawn: int = 0
+    pieces: list[int] = field(default_factory=list)
+    readings: dict[str, float] = field(default_factory=dict)
     is_done: bool = False
     fallbacks: int = 0
+
+    @property
+    def heat(self) -> float:
+        """Share of the temperature that the row is drawn at: the less, the more is asked."""
+        asked = max(self.plan.strengths.values(), default=0.0) * self.share
+        return 1 - self.plan.controls.fusion * SHARPENING * min(1.0, max(0.0, asked))
+
+    def met(self, name: str) -> float:
+        """How far the reply shows an attribute, from 0 to 1: as read, or by its words."""
+        strength = self.plan.strengths[name]
+        if name in self.readings:
+            reading = self.readings[name]
+            return reading if strength > 0 else 1 - reading
+        return _met(strength, self.goals[name].place.so_far) if name in self.goals else 0.0
+
+    def why_no_effect(self, name: str) -> str:
+        """In words; empty where there was one."""
+        strength, goal = self.plan.strengths[name], self.goals.get(name)
+        if name in self.plan.families:
+            weak = strength > 0 and self.readings.get(name, 1.0) < _FAINT
+            came = goal is not None and goal.place.so_far > 0
+            return "it can hardly be read in the reply" if weak and not came else ""
+        if goal is None:
+            return ""
+        if strength > 0:
+            if goal.place.so_far:
+                return ""
+            return "the others left it no room" if goal.missed else "none of its words came"
+        lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in self.tokens)
+        return "" if lowered > _MISS else "none of its words was near"
 
     def prices(self, n_bags: int) -> tuple[list[float], float]:
         """The price of every bag of the batch, 0 where nothing is asked, and all words missing."""
@@ -136,24 +219,65 @@ def start_steering(
     plans: list[_Plan] = []
     bags: dict[int, Bound] = {}
     for asked, turns in zip(controls, conversations, strict=True):
-        strengths = asked.at((len(turns) + 1) // 2)
-        steerer.check(strengths)
-        wanted = {name: strength for name, strength in strengths.items() if strength}
         language = _language(turns)
-        bound = {name: steerer.bound(name, language) for name in wanted}
-        there = {name: one for name, one in bound.items() if one is not None}
-        missing = tuple(name for name, one in bound.items() if one is None)
-        plan = _Plan(asked, {name: wanted[name] for name in there}, without_words=missing)
-        for name, one in there.items():
-            bags.setdefault(id(one), one)
-            plan.columns[name] = list(bags).index(id(one))
+        plan = _plan(steerer, asked, strengths_of(steerer, asked, turns, language), language)
+        for name in plan.strengths:
+            one = steerer.bound(name, language)
+            if one is not None:
+                bags.setdefault(id(one), one)
+                plan.columns[name] = list(bags).index(id(one))
         plans.append(plan)
-    if not any(plan.strengths or plan.without_words for plan in plans):
+    if not any(plan.strengths or plan.unknown for plan in plans):
         return None
     return Steering(
-        steerer.backbone, plans, list(bags.values()),
-        candidates=candidates, temperature=temperature,
-    )  # fmt: skip
+        steerer, plans, list(bags.values()), candidates=candidates, temperature=temperature
+    )
+
+
+def strengths_of(
+    steerer: Steerer, controls: Controls, turns: Sequence[str], language: str
+) -> dict[str, float]:
+    """What is asked of the answer to a conversation, corrected by what the last reply showed.
+
+    The correction is a proportional step: a reply that showed 0.2 of anger where 0.5 was asked
+    raises the next turn's strength by `feedback` times 0.3. It reads the text of that turn, so a
+    conversation can be gone on with, replayed or edited anywhere.
+
+    Raises:
+        UnknownAttributeError: there is no such attribute.
+    """
+    turn, said = (len(turns) + 1) // 2, turns[::-2][::-1]
+    strengths = controls.at(turn, said)
+    steerer.check(strengths)
+    if not controls.feedback or len(turns) < 2:
+        return strengths
+    before = controls.at(turn - 1, said[:-1])
+    for name, strength in strengths.items():
+        shown = steerer.shown(name, turns[-2], language) if strength > 0 else None
+        if shown is not None:
+            error = max(0.0, before.get(name, 0.0)) - shown
+            strengths[name] = min(1.0, max(0.0, strength + controls.feedback * error))
+    return strengths
+
+
+def _plan(
+    steerer: Steerer, controls: Controls, strengths: Mapping[str, float], language: str
+) -> _Plan:
+    """What can be steered of what is asked, its bags not yet found."""
+    wanted = {name: strength for name, strength in strengths.items() if strength}
+    for name in DAMPED_BY_NEUTRAL if wanted.get(NEUTRAL, 0) > 0 else ():
+        wanted.setdefault(name, -wanted[NEUTRAL])
+    families = {name: steerer.learned(name, language) for name in wanted}
+    has_words = {name: steerer.bound(name, language) is not None for name in wanted}
+    unknown = [name for name in wanted if not families[name] and not has_words[name]]
+    if NEUTRAL in unknown and any(has_words[name] for name in DAMPED_BY_NEUTRAL if name in wanted):
+        unknown.remove(NEUTRAL)  # without a head it still keeps opinions out
+    return _Plan(
+        controls,
+        {name: strength for name, strength in wanted.items() if name not in unknown},
+        families={name: found for name, found in families.items() if found},
+        unknown=tuple(unknown),
+    )
 
 
 class Steering:
@@ -164,14 +288,17 @@ class Steering:
 
     def __init__(
         self,
-        backbone: Backbone,
+        steerer: Steerer,
         plans: Sequence[_Plan],
         bags: Sequence[Bound],
         *,
         candidates: int,
         temperature: float,
     ):
+        backbone = steerer.backbone
+        self._steerer = steerer
         self._bags = bags
+        self._is_greedy = temperature == 0
         self._temperature = temperature or 1.0  # greedy: the argmax of the tilted distribution
         self._eos = backbone.special.eos
         device = backbone.device
@@ -191,6 +318,8 @@ class Steering:
             [self._row(plan, candidate) for candidate in range(candidates)] for plan in plans
         ]
         self._rows = [row for group in self._groups for row in group]
+        self._pushes = self._prepare_pushes(backbone)
+        self._moved: tuple[Tensor, Tensor] | None = None
 
     def _row(self, plan: _Plan, candidate: int) -> _Row:
         spread = plan.controls.spread
@@ -198,20 +327,77 @@ class Steering:
         goals = {}
         for name, column in plan.columns.items():
             bound, strength = self._bags[column], plan.strengths[name] * share
-            goals[name] = _Goal(bound, column, strength, bound.wanted(strength), Place())
+            full = WORDS_BESIDE_HEAD if name in plan.families else FULL_WORDS
+            goals[name] = _Goal(bound, column, strength, bound.wanted(strength, full), Place())
         return _Row(plan, share, goals)
+
+    def _prepare_pushes(self, backbone: Backbone) -> Pushes | None:
+        """How far each row is pushed towards each label; None where no head is asked for."""
+        families = self._steerer.heads
+        pushes = [torch.zeros(len(self._rows), len(heads.labels)) for heads in families]
+        is_on = torch.zeros(len(self._rows), dtype=torch.bool)
+        for at, row in enumerate(self._rows):
+            for name, numbers in row.plan.families.items():
+                strength = row.plan.strengths[name] * row.share
+                is_on[at] |= strength != 0
+                for family in numbers:
+                    heads = families[family]
+                    push = self._push(family, name, strength)
+                    if name != heads.reference:
+                        pushes[family][at, heads.labels.index(name)] += push
+                        continue
+                    others = torch.tensor([label != name for label in heads.labels])
+                    pushes[family][at, others] -= push / int(others.sum())
+        if not bool(is_on.any()):
+            return None
+        device = backbone.device
+        used = [at for at, push in enumerate(pushes) if bool(push.any())]
+        limits = torch.tensor([row.plan.controls.kl_limit for row in self._rows], device=device)
+        heat = torch.tensor(
+            [1.0 if self._is_greedy else row.heat for row in self._rows], device=device
+        )
+        return Pushes(
+            [families[at] for at in used], [pushes[at].to(device) for at in used],
+            is_on.to(device), heat, backbone.output_embedding(),
+            temperature=self._temperature, limit=limits,
+        )  # fmt: skip
+
+    def _push(self, family: int, name: str, strength: float) -> float:
+        calibrated = self._steerer.heads[family].calibration.get(name)
+        return calibrated.of(strength) if calibrated else strength
 
     # -- one step of the decoder
 
-    def shift(self, logits: Tensor) -> None:
-        """Steers the logits (B, V) of the next piece, in place.
+    def shift(self, logits: Tensor, hidden: Tensor) -> None:
+        """Steers the logits (B, V) of the next piece, in place, given the states (B, H).
 
         A row of which nothing is asked now, or whose logits are not finite, is left as it is.
         """
+        for row in self._rows:
+            if not row.is_done:
+                row.tokens.append(_CLOSED)
+        clean = logits.clone()
+        if not self._is_greedy:
+            logits /= self._heat(logits)
+        self._tilt(logits)
+        if self._pushes is not None and self._pushes.active():
+            pushed, kl = self._pushes.move(logits, clean, hidden)
+            for at, spent in zip(pushed.tolist(), kl.tolist(), strict=True):
+                tokens = self._rows[at].tokens
+                tokens[-1] = replace(tokens[-1], kl=spent)
+        self._moved = (clean, logits)
+
+    def _heat(self, logits: Tensor) -> Tensor:
+        """(B, 1) that the logits are divided by: 1 where nothing is asked or they are no numbers."""
+        heat = [1.0 if row.is_done else row.heat for row in self._rows]
+        fine = logits.amax(1).isfinite() & ~logits.isnan().any(1)
+        return torch.tensor(heat, device=logits.device).where(fine, 1.0)[:, None]
+
+    def _tilt(self, logits: Tensor) -> None:
+        """Brings the words of the lists nearer, in place."""
         steered = []
         for at, row in enumerate(self._rows):
             if not row.is_done:
-                row.tokens.append(_CLOSED)
                 prices, missing = row.prices(len(self._bags))
                 if any(prices):
                     steered.append((at, row, prices, missing))
@@ -238,16 +424,86 @@ class Steering:
 
     def read(self, ids: Sequence[int]) -> None:
         """Takes the pieces that were drawn, one for each row."""
-        for row, piece in zip(self._rows, ids, strict=True):
+        gains = self._gains(ids)
+        for at, (row, piece) in enumerate(zip(self._rows, ids, strict=True)):
             if not row.is_done:
+                if len(row.tokens) == row.drawn:  # the mode follows gradients, and did not now
+                    row.tokens.append(_CLOSED)
+                if gains[at]:
+                    row.tokens[-1] = replace(row.tokens[-1], gain=gains[at])
                 row.drawn += 1
+                row.pieces.append(piece)
                 row.is_done = piece == self._eos
+                if row.is_done and self._pushes is not None:
+                    self._pushes.end(at)
                 for goal in row.goals.values():
                     goal.place = goal.bound.bag.trie.advance(goal.place, piece)
+
+    def _gains(self, ids: Sequence[int]) -> list[float]:
+        """Nats by which each drawn piece became likelier, at the temperature of the draw."""
+        if self._moved is None:
+            return [0.0] * len(ids)
+        index = torch.tensor(ids, device=self._moved[0].device)[:, None]
+        before, after = (
+            logits.gather(1, index).squeeze(1) / self._temperature
+            - (logits / self._temperature).logsumexp(1)
+            for logits in self._moved
+        )
+        self._moved = None
+        return (after - before).nan_to_num(0.0).tolist()
+
+    def note_moved(self, moved: "Moved") -> None:
+        """Takes what a step of the modes that follow gradients did to the rows."""
+        names = [name for name, pull in self._named_pulls() if bool((pull.weight != 0).any())]
+        before, after, kl = moved.before.tolist(), moved.after.tolist(), moved.kl.tolist()
+        for at, row in enumerate(self._rows):
+            row.fallbacks += bool(moved.fell_back[at]) and not row.is_done
+            if not row.is_done and bool(moved.is_steered[at]):
+                row.tokens.append(
+                    TokenTrace(
+                        {name: before[number][at] for number, name in enumerate(names)},
+                        {name: after[number][at] for number, name in enumerate(names)},
+                        kl=kl[at],
+                    )
+                )
+
+    def pulls(self) -> list[Pull]:
+        """What is asked now of the rows of the batch, an entry for each list and head."""
+        return [pull for _, pull in self._named_pulls()]
+
+    def _named_pulls(self) -> list[tuple[str, Pull]]:
+        """The pulls with the names that traces give them."""
+        found: list[tuple[str, Pull]] = []
+        for column, bound in enumerate(self._bags):
+            goals = [
+                next((g for g in row.goals.values() if g.column == column), None)
+                for row in self._rows
+            ]
+            strengths = [0.0 if goal is None or goal.is_met else goal.strength for goal in goals]
+            name = bound.bag.spec.name
+            has_head = any(name in row.plan.families for row in self._rows)
+            found.append(
+                (f"{name} (words)" if has_head else name, self._pull(bound.bag, strengths))
+            )
+        names = dict.fromkeys(name for row in self._rows for name in row.plan.families)
+        for name in names:
+            strengths = [row.plan.strengths.get(name, 0.0) * row.share for row in self._rows]
+            for family in self._steerer.learned(name, "en"):
+                heads = self._steerer.heads[family]
+                key = name if name != heads.reference else f"{name} ({heads.family})"
+                found.append((key, self._pull(heads.head(name), strengths)))
+        return found
+
+    def _pull(self, model: AttributeModel, strengths: Sequence[float]) -> Pull:
+        asked = [0.0 if r.is_done else s for r, s in zip(self._rows, strengths, strict=True)]
+        weight = torch.tensor(asked, device=self._support.device)
+        return Pull(model, weight, torch.ones_like(weight))
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Goes on with `rows` only, as the decoder does."""
         self._rows = [self._rows[row] for row in rows]
+        if self._pushes is not None:
+            self._pushes.keep_rows(rows)
 
     def _field(
         self, logits: Tensor, rows: list[_Row], missing: Tensor
@@ -315,6 +571,34 @@ class Steering:
 
     # -- what came of it
 
+    def finish(self, texts: Sequence[Sequence[str]]) -> None:
+        """Reads the finished candidates of every conversation, in the order they were drawn."""
+        families = sorted(
+            {at for row in self._all() for one in row.plan.families.values() for at in one}
+        )
+        wanted = [
+            (row, text)
+            for group, said in zip(self._groups, texts, strict=True)
+            for row, text in zip(group, said, strict=True)
+            if row.plan.families and text
+        ]
+        if not wanted:
+            return
+        vectors = self._steerer.embedder.encode([text for _, text in wanted])
+        for family in families:
+            heads = self._steerer.heads[family]
+            read = self._steerer.reader(heads.family).read(vectors).tolist()
+            for (row, _), probabilities in zip(wanted, read, strict=True):
+                known = dict(zip(heads.labels, probabilities, strict=True))
+                for name, numbers in row.plan.families.items():
+                    if family in numbers:
+                        row.readings[name] = row.readings.get(name, 0.0) + known[name] / len(
+                            numbers
+                        )
+
+    def _all(self) -> list[_Row]:
+        return [row for group in self._groups for row in group]
+
     def share(self, group: int, candidate: int) -> float | None:
         """The candidate's own share of the strengths; None where nothing was asked."""
         row = self._groups[group][candidate]
@@ -326,10 +610,7 @@ class Steering:
         strengths = row.plan.strengths
         if not strengths:
             return None
-        met = sum(
-            abs(strength) * _met(strength, row.goals[name].place.so_far)
-            for name, strength in strengths.items()
-        )
+        met = sum(abs(strength) * row.met(name) for name, strength in strengths.items())
         return met / max(1.0, sum(map(abs, strengths.values())))
 
     def trace(self, group: int, candidate: int) -> SteeringTrace | None:
@@ -337,45 +618,51 @@ class Steering:
         row = self._groups[group][candidate]
         if not row.plan.strengths:
             return None
-        attributes = {}
-        for name, strength in row.plan.strengths.items():
-            goal = row.goals[name]
-            bound, place = goal.bound, goal.place
-            attributes[name] = AttributeTrace(
-                strength=strength,
-                language=bound.bag.spec.language,
-                digest=bound.bag.spec.digest,
-                wanted=bound.wanted(strength),
-                realised=place.so_far,
-                words=place.words_so_far,
+        attributes = {
+            name: self._attribute(row, name, strength)
+            for name, strength in row.plan.strengths.items()
+        }
+        texts = [self._steerer.backbone.text([piece]) for piece in row.pieces]
+        named = [replace(one, text=text) for one, text in zip(row.tokens, texts, strict=False)]
+        tokens = (*named, *row.tokens[len(named) :])  # steered, but not yet drawn
+        return SteeringTrace(row.plan.controls.mode, row.share, attributes, tokens)
+
+    def _attribute(self, row: _Row, name: str, strength: float) -> AttributeTrace:
+        found = AttributeTrace(strength, "en" if name in row.plan.families else None)
+        if goal := row.goals.get(name):
+            found = replace(
+                found,
+                language=goal.bound.bag.spec.language,
+                digest=goal.bound.bag.spec.digest,
+                wanted=goal.wanted,
+                realised=goal.place.so_far,
+                words=goal.place.words_so_far,
                 missed=goal.missed,
             )
-        return SteeringTrace("hidden", row.share, attributes, tuple(row.tokens))
+        if families := row.plan.families.get(name):
+            found = replace(
+                found,
+                push=self._push(families[0], name, strength * row.share),
+                head=self._steerer.heads[families[0]].digest,
+                reading=row.readings.get(name),
+            )
+        return found
 
     def notes(self, group: int, candidate: int) -> tuple[str, ...]:
         """What the reader of the reply should know about a candidate's steering, in words."""
         row = self._groups[group][candidate]
         notes = [
             f"{name} has no words in the language of this conversation; it was not steered."
-            for name in row.plan.without_words
+            for name in row.plan.unknown
         ]
         if row.fallbacks:
             notes.append(f"{row.fallbacks} pieces were not steered: their logits were not finite.")
         notes += [
             f"{name} had no effect: {why}."
             for name in row.plan.strengths
-            if (why := self._why_no_effect(row, name))
+            if (why := row.why_no_effect(name))
         ]
         return tuple(notes)
-
-    def _why_no_effect(self, row: _Row, name: str) -> str:
-        if row.plan.strengths[name] > 0:
-            if row.goals[name].place.so_far:
-                return ""
-            missed = row.goals[name].missed
-            return "the others left it no room" if missed else "none of its words came"
-        lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in row.tokens)
-        return "" if lowered > _MISS else "none of its words was near"
 
 
 def _met(strength: float, realised: float) -> float:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from chatbot.controls import Controls
 from chatbot.errors import InputError
+from chatbot.policy import Fired
+
 
 MAX_CANDIDATES = 256
 MAX_NEW_TOKENS = 128
@@ -49,6 +51,7 @@ class Ranking:
 
     score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
             + fit * (how far the candidate shows the attributes asked for)
+            - risk * (how unethical the filter holds it, 0 to 1)
 
     Attributes:
         novelty: weight of the mutual-information term (Li et al. 2016), which lowers replies
@@ -58,18 +61,22 @@ class Ranking:
             dropped.
         fit: added to the score, in nats, for a candidate that shows all that was asked at full
             strength; it buys attributes at the price of likelihood.
+        risk: taken off the score, in nats, of a candidate whose risk is 1; the filter drops those
+            above its threshold in any case.
     """
 
     novelty: float = 0.0
     length_power: float = 1.0
     repeat_words: int = 5
     fit: float = 2.0
+    risk: float = 2.0
 
     def __post_init__(self) -> None:
         _within("novelty", self.novelty, 0, 2)
         _within("length_power", self.length_power, 0, 2)
         _whole("repeat_words", self.repeat_words, 2, 100)
         _within("fit", self.fit, 0, 100)
+        _within("risk", self.risk, 0, 100)
 
 
 def _whole(name: str, value: int, least: int, most: int) -> None:
@@ -84,7 +91,33 @@ def _within(name: str, value: float, least: float, most: float, besides: str = "
 
 
 Finish = Literal["end", "length", "stopped"]
-Dropped = Literal["empty", "broken_text", "duplicate", "repeats_turn", "repeats_itself"]
+Dropped = Literal["empty", "broken_text", "duplicate", "repeats_turn", "repeats_itself", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the ethics filter says about one reply.
+
+    Attributes:
+        risk: 0 to 1, the share of replies so rated that people called unethical.
+        category: of what is wrong; "none" for an accepted reply.
+        nearest: text of the nearest example, of whichever side.
+        similarity: to it, the cosine of the vectors.
+        reason: "accepted"; "like_example", near an unethical example; "risky_here", harmless alone
+            but not as an answer to this turn, such as agreement with an insult; "risky", by what
+            was learned.
+        accepted: may be said.
+    """
+
+    risk: float
+    category: str
+    nearest: str
+    similarity: float
+    reason: str
+    accepted: bool
+
+
+Outcome = Literal["chosen", "regenerated", "deflected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +136,7 @@ class Candidate:
         finish: the model ended it, it met the length limit, or the person stopped it.
         dropped: why it cannot be the reply, or None.
         row: its place among the drawn, from 0.
+        verdict: what the ethics filter says; None where there is none.
     """
 
     text: str
@@ -115,6 +149,7 @@ class Candidate:
     score: float | None = None
     dropped: Dropped | None = None
     row: int = 0
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +164,21 @@ class AttributeTrace:
         realised: words that came, counted so.
         words: which ones, as they stand in the list.
         missed: pieces at which its mass was out of reach beside those of the other attributes.
+        push: how far its learned head moved the state, in multiples of the head's shift; 0 without.
+        head: digest of that head.
+        reading: probability that the reply shows it, read from the finished text; None without.
     """
 
     strength: float
     language: str | None
-    digest: str
-    wanted: float
-    realised: float
-    words: tuple[str, ...]
+    digest: str = ""
+    wanted: float = 0.0
+    realised: float = 0.0
+    words: tuple[str, ...] = ()
     missed: int = 0
+    push: float = 0.0
+    head: str = ""
+    reading: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +186,20 @@ class TokenTrace:
     """What steering did to the choice of one piece; all empty where the gate was closed.
 
     Attributes:
-        before, after: mass of each attribute, the expected weight of its words, before and after.
+        before, after: of each attribute, before and after: the mass of its words, or where it is
+            steered by gradients its log-likelihood.
         price: log-odds by which its words were raised.
         kl: nats spent, the divergence of the steered distribution from the clean one.
+        gain: nats by which steering made the piece that was drawn likelier.
+        text: the piece.
     """
 
-    before: Mapping[str, float]
-    after: Mapping[str, float]
-    price: Mapping[str, float]
-    kl: float
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] = field(default_factory=dict)
+    price: Mapping[str, float] = field(default_factory=dict)
+    kl: float = 0.0
+    gain: float = 0.0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +211,7 @@ class SteeringTrace:
         tokens: one for each piece of the reply.
     """
 
-    mode: Literal["hidden"]
+    mode: Literal["hidden", "layers", "pplm"]
     share: float
     attributes: Mapping[str, AttributeTrace]
     tokens: tuple[TokenTrace, ...]
@@ -183,7 +229,12 @@ class Trace:
         truncated_pieces: pieces cut from the start of the last turn, which did not fit alone.
         steps: decoding steps taken.
         controls: what was asked beside an answer; None for nothing.
+        steered_by: the controls after the topic rules; None where they changed nothing.
+        rules: the topic rules that fired, the surest first.
+        topics: probability of each sensitive topic in the last turn; empty without rules.
         steering: what came of it; None where there was nothing to steer.
+        outcome: the reply was chosen among the candidates; all were rejected and it comes from a
+            second drawing, held neutral; or these were rejected too and it is a deflection.
         notes: things the reader of the reply should know, in words.
     """
 
@@ -197,7 +248,11 @@ class Trace:
     truncated_pieces: int
     steps: int
     controls: Controls | None = None
+    steered_by: Controls | None = None
+    rules: tuple[Fired, ...] = ()
+    topics: Mapping[str, float] = field(default_factory=dict)
     steering: SteeringTrace | None = None
+    outcome: Outcome = "chosen"
     notes: tuple[str, ...] = ()
 
 

@@ -35,10 +35,39 @@ def chatbot(tiny_model_dir):
     return run
 
 
-def test_list_names_every_attribute_and_its_words(attributes):
-    lines = attributes("list").splitlines()
-    assert [line.split()[0] for line in lines] == list(shipped_lists())
-    assert "en  109   ko  123" in next(line for line in lines if line.startswith("joy "))
+def test_list_names_every_attribute_its_words_and_its_heads(attributes):
+    lines = {line.split()[0]: line for line in attributes("list").splitlines()}
+    assert lines.keys() == {*shipped_lists(), "neutral"}
+    assert "words en 109   words ko 123   head emotion en" in lines["joy"]
+    assert "head emotion en   head sentiment en" in lines["neutral"]
+
+
+@pytest.mark.parametrize("given", [[], ["--all"], ["replies.jsonl", "--all", "--data", "folder"]])
+def test_train_says_what_it_needs(attributes, given):
+    with pytest.raises(InputError, match="--all with --data FOLDER"):
+        attributes("train", *given)
+
+
+def test_a_family_of_ones_own_is_trained_from_one_file(attributes, tmp_path, tiny_model_dir):
+    lines = [
+        {"text": text.format(n), "label": label, "context": ["how was it"]}
+        for n in range(40)
+        for label, text in [
+            ("neutral", "it was number {} on the list"),
+            ("calm", "take it slow {}"),
+        ]
+    ]
+    file = tmp_path / "mood.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    out = tmp_path / "heads"
+    attributes(
+        "train", str(file), "--model", str(tiny_model_dir), "--device", "cpu", "--steps", "5",
+        "--out", str(out),
+    )  # fmt: skip
+    told = json.loads((out / "mood" / "heads.json").read_text(encoding="utf-8"))
+    assert told["labels"] == ["calm", "neutral"]
+    assert told["calibration"].keys() == {"calm", "neutral"}
+    assert "macro-F1" in (out / "mood" / "README.md").read_text(encoding="utf-8")
 
 
 def test_inspect_shows_every_word_in_both_languages(attributes):

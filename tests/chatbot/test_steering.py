@@ -17,7 +17,7 @@ from chatbot import Chatbot, Controls, InputError, Sampling, Schedule, UnknownAt
 from chatbot.backbone import Backbone
 from chatbot.decoding import draw
 from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
-from chatbot.steering import start_steering
+from chatbot.steering import SHARPENING, start_steering
 from chatbot.training.corpus import read_dialogues
 from chatbot.training.tokenizer import train_tokenizer
 
@@ -241,10 +241,12 @@ def logits(bot):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_masses_of_the_sampled_distribution_are_those_traced(bot, started, logits, temperature):
     steering = started({"strengths": {"joy": 0.6, "game": 0.4}, "kl_limit": 100}, 4, temperature)
-    before = (logits / temperature).softmax(-1)
-    steering.shift(logits)
+    clean = logits.clone()
+    steering.shift(logits, torch.zeros(len(logits), 1))
     after = (logits / temperature).softmax(-1)
     for row in range(4):
+        heat = 1 - SHARPENING * min(1.0, 0.6 * steering.share(0, row))
+        before = (clean / temperature / heat).softmax(-1)
         token = steering.trace(0, row).tokens[0]
         kl = float((after[row] * (after[row] / before[row]).log()).sum())
         assert token.kl == pytest.approx(kl, abs=1e-4)
@@ -261,11 +263,11 @@ def test_masses_of_the_sampled_distribution_are_those_traced(bot, started, logit
 def test_each_of_several_attributes_gets_what_it_gets_alone(started, logits):
     asked = {"joy": 0.3, "game": 0.2, "sports": 0.2}
     together = started({"strengths": asked, "kl_limit": 100})
-    together.shift(logits.clone())
+    together.shift(logits.clone(), torch.zeros(len(logits.clone()), 1))
     for name, strength in asked.items():
         alone = started({"strengths": {name: strength}, "kl_limit": 100})
         # What all of them miss makes the end unlikelier, which moves the others by a little.
-        alone.shift(logits.clone())
+        alone.shift(logits.clone(), torch.zeros(len(logits.clone()), 1))
         for row in range(4):
             wanted = alone.trace(0, row).tokens[0].after[name]
             assert together.trace(0, row).tokens[0].after[name] == pytest.approx(wanted, abs=1e-2)
@@ -273,7 +275,7 @@ def test_each_of_several_attributes_gets_what_it_gets_alone(started, logits):
 
 def test_the_limit_of_the_divergence_holds(started, logits):
     steering = started({"strengths": {"joy": 1.0}, "kl_limit": 0.05})
-    steering.shift(logits)
+    steering.shift(logits, torch.zeros(len(logits), 1))
     costs = [steering.trace(0, row).tokens[0].kl for row in range(4)]
     assert max(costs) <= 0.05 + 1e-5
     assert max(costs) > 0.04
@@ -282,7 +284,7 @@ def test_the_limit_of_the_divergence_holds(started, logits):
 def test_no_fusion_is_no_steering(started, logits):
     steering = started({"strengths": {"joy": 1.0}, "fusion": 0.0})
     before = logits.clone()
-    steering.shift(logits)
+    steering.shift(logits, torch.zeros(len(logits), 1))
     assert torch.equal(logits, before)
 
 
@@ -291,7 +293,7 @@ def test_logits_that_are_not_finite_are_left_alone_and_said(started, logits, bad
     steering = started({"strengths": {"joy": 1.0}})
     logits[1, 300] = bad
     before = logits.clone()
-    steering.shift(logits)
+    steering.shift(logits, torch.zeros(len(logits), 1))
     assert torch.equal(logits[1].nan_to_num(), before[1].nan_to_num())
     assert not torch.equal(logits[0], before[0])
     steering.read([300] * 4)
@@ -302,7 +304,7 @@ def test_logits_that_are_not_finite_are_left_alone_and_said(started, logits, bad
 def test_forbidden_pieces_stay_forbidden(started, logits):
     steering = started({"strengths": {"joy": 1.0}})
     logits[:, :6] = -math.inf
-    steering.shift(logits)
+    steering.shift(logits, torch.zeros(len(logits), 1))
     assert (logits[:, :6] == -math.inf).all()
     assert logits[:, 6:].isfinite().all()
 
@@ -313,7 +315,7 @@ def test_what_cannot_be_had_together_is_said(started, bot):
     flat = torch.full((4, bot.backbone.vocab_size), -20.0)
     for name in names:
         flat[:, bot.steerer.bound(name, "en").bag.support] = 0.0
-    steering.shift(flat)
+    steering.shift(flat, torch.zeros(len(flat), 1))
     assert flat.isfinite().all()
     assert any(one.missed for one in steering.trace(0, 0).attributes.values())
     assert any("left it no room" in note for note in steering.notes(0, 0))
