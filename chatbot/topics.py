@@ -1,0 +1,264 @@
+"""What a message is about, of the topics on which a bot should keep its own opinion back.
+
+A small probe reads the sentence vector of a text, for its meaning, and the hashed parts of its
+words, for what the vector blurs. A turn that only goes on ("And what about them?") takes the topic
+of the turns before it. Knows nothing of what is done about a topic (`chatbot.policy`).
+
+Shapes: `n` texts, `D` dimensions of a vector, `F` features of a text, `K` topics.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatbot.errors import InputError, ModelError
+from chatbot.followup import FEATURES, FollowUp
+from chatbot.ngrams import text_parts
+
+if TYPE_CHECKING:
+    from chatbot.embedding import Embedder
+
+Array = NDArray[np.float32]
+
+SHIPPED = Path(__file__).with_name("pretrained_topics")
+NONE = "none"
+CRIME = "crime"
+CRIME_DEED = "crime_deed"
+CRIME_VICTIM = "crime_victim"
+RETRAIN = "train one with `chatbot policy train --data FILE --out FOLDER`"
+
+MAX_READ_TURNS = 8
+"""Turns looked at, newest first: an older topic that still matters was touched since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What the last turn of a conversation is about.
+
+    Attributes:
+        probabilities: topic -> probability; they sum to 1, `none` is one of them.
+        victim: of messages about crime, the probability that the person suffered or saw it.
+        carried: the share of `probabilities` that comes from earlier turns.
+    """
+
+    probabilities: Mapping[str, float]
+    victim: float = 0.0
+    carried: float = 0.0
+
+    @property
+    def top(self) -> str:
+        """The most probable topic."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def of(self, detector: str) -> float:
+        """The probability of a topic, or of one of the two sides of crime.
+
+        Raises:
+            InputError: there is no such detector; the message lists them.
+        """
+        if detector == CRIME_DEED:
+            return self.probabilities[CRIME] * (1 - self.victim)
+        if detector == CRIME_VICTIM:
+            return self.probabilities[CRIME] * self.victim
+        if detector not in self.probabilities:
+            known = ", ".join([*self.probabilities, CRIME_DEED, CRIME_VICTIM])
+            raise InputError(f"no detector named {detector!r}; there are {known}")
+        return self.probabilities[detector]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The weights of the detector.
+
+    Attributes:
+        topics: names of the K topics.
+        hidden_weight: (H, D) and hidden_bias: (H,), from a vector to the hidden units.
+        out_weight: (K + 1, H) and out_bias: (K + 1,); the last output is the victim's.
+        parts_weight: (buckets, K + 1), summed over the parts of a text.
+        temperature: divides the logits; calibrated on texts held back.
+        encoder: digest of the encoder whose vectors it was trained on.
+        follow_up: weights of `chatbot.followup`, which depend on the encoder too.
+    """
+
+    topics: tuple[str, ...]
+    hidden_weight: Array
+    hidden_bias: Array
+    out_weight: Array
+    out_bias: Array
+    parts_weight: Array
+    temperature: float
+    encoder: str
+    follow_up: Mapping[str, float]
+
+    def read(self, vectors: Array, texts: Sequence[str]) -> tuple[Array, Array]:
+        """Probabilities of the topics, (n, K), and of being a victim, (n,).
+
+        Args:
+            vectors: (n, D) unit vectors of the texts.
+        """
+        hidden = np.maximum(vectors @ self.hidden_weight.T + self.hidden_bias, 0)
+        logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 1)
+        for row, text in enumerate(texts):
+            parts = text_parts(text, len(self.parts_weight))
+            if len(parts):  # the root keeps long texts from shouting
+                logits[row] += self.parts_weight[parts].sum(0) / np.sqrt(len(parts))
+        return _softmax(logits[:, :-1] / self.temperature), _sigmoid(logits[:, -1])
+
+    def save(self, folder: Path, card: Mapping[str, Any]) -> None:
+        """Writes model.safetensors, in 16 bits, and config.json with `card` beside the names."""
+        from safetensors.numpy import save_file
+
+        tensors = {name: getattr(self, name).astype(np.float16) for name in _TENSORS}
+        save_file(tensors, folder / "model.safetensors")
+        config = {
+            "topics": self.topics,
+            "temperature": self.temperature,
+            "encoder": self.encoder,
+            "follow_up": dict(self.follow_up),
+            **card,
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Probe":
+        """The probe of a folder that `save` wrote.
+
+        Raises:
+            ModelError: a file is missing or not what it should be.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "model.safetensors")
+            probe = cls(
+                topics=tuple(config["topics"]),
+                temperature=float(config["temperature"]),
+                encoder=str(config["encoder"]),
+                follow_up={name: float(config["follow_up"][name]) for name in FEATURES},
+                **{name: tensors[name].astype(np.float32) for name in _TENSORS},
+            )
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            raise ModelError(
+                f"the topic detector in {folder} cannot be read: {why}; {RETRAIN}"
+            ) from error
+        return probe
+
+
+_TENSORS = ("hidden_weight", "hidden_bias", "out_weight", "out_bias", "parts_weight")
+
+
+class TopicDetector:
+    """Tells what the last turn of a conversation is about; safe to share by threads."""
+
+    def __init__(self, probe: Probe, embedder: "Embedder", follow_up: FollowUp):
+        if probe.encoder != embedder.identity["digest"]:
+            raise ModelError(
+                "the topic detector was trained on the vectors of another text encoder "
+                f"({probe.encoder[:12]}) than {embedder.identity['name']}; {RETRAIN}"
+            )
+        self.probe = probe
+        self.embedder = embedder
+        self.follow_up = follow_up
+
+    @classmethod
+    def load(
+        cls, folder: str | Path | None = None, embedder: "Embedder | None" = None
+    ) -> "TopicDetector":
+        """The shipped detector, or that of a folder.
+
+        Args:
+            embedder: shared with others that compare texts; None loads the default one.
+
+        Raises:
+            ModelError: it cannot be read, or was trained on other vectors.
+        """
+        from chatbot.embedding import Embedder
+
+        probe = Probe.load(SHIPPED if folder is None else Path(folder))
+        return cls(probe, embedder or Embedder.load(), FollowUp.load(probe.follow_up))
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Names that `Topics.of` knows, but for `none`."""
+        sides = (CRIME_DEED, CRIME_VICTIM) if CRIME in self.probe.topics else ()
+        return (*(topic for topic in self.probe.topics if topic != NONE), *sides)
+
+    def read(self, turns: Sequence[str]) -> Topics:
+        """The topics of the last turn, which is a person's; the others help to understand it.
+
+        Args:
+            turns: oldest first, the bot's and the person's by turns.
+
+        Raises:
+            InputError: there are no turns.
+        """
+        return self.read_many([turns])[0]
+
+    def read_many(self, conversations: Sequence[Sequence[str]]) -> list[Topics]:
+        """The topics of each conversation; one call of the encoder for all."""
+        if any(isinstance(turns, str) or not turns for turns in conversations):
+            raise InputError("a conversation has no turns; give a list with the person's message")
+        recent = [list(turns[-MAX_READ_TURNS:]) for turns in conversations]
+        texts = list(dict.fromkeys(turn for turns in recent for turn in turns))
+        if not texts:
+            return []
+        vectors = self.embedder.encode(texts)
+        probabilities, victims = self.probe.read(vectors, texts)
+        place = {text: row for row, text in enumerate(texts)}
+        read = []
+        for turns in recent:
+            rows = [place[turn] for turn in turns]
+            read.append(self._follow(turns, vectors[rows], probabilities[rows], victims[rows]))
+        return read
+
+    def _follow(
+        self, turns: Sequence[str], vectors: Array, probabilities: Array, victims: Array
+    ) -> Topics:
+        """The topics after the last turn, passed on from turn to turn as far as each goes on.
+
+        What a turn leaves to `none` goes to the topics before it, times the probability that it
+        goes on with them. A bot's turn gives a topic only where the person's before it had none.
+        """
+        none = self.probe.topics.index(NONE)
+        first = (len(turns) - 1) % 2  # the person's turns are this one and every second behind it
+        topics, victim, carried = probabilities[first], float(victims[first]), 0.0
+        for row in range(first + 2, len(turns), 2):
+            topics, victim = _pass_on(
+                probabilities[row - 1], float(victims[row - 1]), topics, victim, none
+            )
+            goes_on = self.follow_up.probability(turns[row], vectors[row], vectors[row - 2 : row])
+            carried = float(goes_on * probabilities[row, none] * (1 - topics[none]))
+            before = goes_on * topics
+            before[none] = 1 - goes_on * (1 - topics[none])
+            topics, victim = _pass_on(probabilities[row], float(victims[row]), before, victim, none)
+        named = {name: float(value) for name, value in zip(self.probe.topics, topics, strict=True)}
+        return Topics(named, victim=victim, carried=carried)
+
+
+def _pass_on(
+    topics: Array, victim: float, before: Array, victim_before: float, none: int
+) -> tuple[Array, float]:
+    """Topics whose `none` is shared out as it was before; the victim's probability likewise."""
+    after = topics + topics[none] * before
+    after[none] = topics[none] * before[none]
+    own, inherited = 1 - topics[none], topics[none] * (1 - before[none])
+    weight = own / (own + inherited) if own + inherited > 0 else 1.0
+    return after, float(weight * victim + (1 - weight) * victim_before)
+
+
+def _softmax(logits: Array) -> Array:
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
+
+
+def _sigmoid(logits: Array) -> Array:
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)

@@ -1,0 +1,355 @@
+"""Trains the detector of `chatbot.topics`, and the weights of `chatbot.followup`.
+
+The examples in `chatbot/rules/examples` are ours and always used; labelled texts of others come
+by file: lines of {"text", "topic"}, with "source" where a whole source shall be held back, "weight"
+where it counts less or more than 1, and "victim" where a crime is told by who suffered it.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chatbot.errors import TrainingError
+from chatbot.followup import FEATURES, FollowUp
+from chatbot.ngrams import text_parts
+from chatbot.topics import CRIME, NONE, Probe
+
+if TYPE_CHECKING:
+    from chatbot.embedding import Embedder
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = Path(__file__).parents[1] / "rules" / "examples"
+TOPICS = (NONE, "politics", "religion", "sexual", "race", CRIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text and what it is about.
+
+    Attributes:
+        victim: of crime: the person suffered or saw it; None where nobody said.
+        weight: how much it counts beside others.
+        source: of whom it is.
+    """
+
+    text: str
+    topic: str
+    victim: bool | None = None
+    weight: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """How the probe is trained.
+
+    Attributes:
+        buckets: of hashed parts of words.
+        hidden: units between the vector and the topics.
+        parts_dropout: share of the parts of a text left out at each step; without it the probe
+            learns the words of its sources by heart.
+        parts_rate: learning rate of the parts, higher because each is seen rarely.
+        parts_decay: penalty on the squared weights of the parts.
+    """
+
+    buckets: int = 1 << 15
+    hidden: int = 128
+    dropout: float = 0.3
+    parts_dropout: float = 0.3
+    parts_decay: float = 1e-5
+    learning_rate: float = 2e-3
+    parts_rate: float = 1e-2
+    epochs: int = 8
+    batch_size: int = 128
+    smoothing: float = 0.05
+    seed: int = 0
+
+
+class _Probe(nn.Module):
+    def __init__(self, dimensions: int, n_out: int, settings: ProbeSettings):
+        super().__init__()
+        self.hidden = nn.Linear(dimensions, settings.hidden)
+        self.out = nn.Linear(settings.hidden, n_out)
+        self.parts = nn.EmbeddingBag(settings.buckets, n_out, mode="sum")
+        self.dropout = settings.dropout
+        nn.init.zeros_(self.parts.weight)
+
+    def forward(self, vectors: Tensor, parts: Tensor, offsets: Tensor, scales: Tensor) -> Tensor:
+        """(n, K + 1) logits."""
+        hidden = F.dropout(F.relu(self.hidden(vectors)), self.dropout, self.training)
+        bag = self.parts(parts, offsets, per_sample_weights=scales)
+        return self.out(hidden) + bag
+
+
+def read_examples(path: Path, *, weight: float = 1.0) -> list[Example]:
+    """The examples of a file of {"text", "topic"} lines.
+
+    Raises:
+        TrainingError: a line is something else; the message names it.
+    """
+    examples = []
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            told = json.loads(line)
+            text, topic, victim = told["text"], told["topic"], told.get("victim")
+            is_good = isinstance(text, str) and bool(text.strip()) and topic in TOPICS
+        except (ValueError, KeyError, TypeError, AttributeError):
+            is_good = False
+        if not is_good:
+            raise TrainingError(
+                f'{path}, line {number}: expected {{"text": ..., "topic": ...}} with a topic of '
+                f"{', '.join(TOPICS)}"
+            )
+        counts = float(told.get("weight", weight))
+        examples.append(Example(text, topic, victim, counts, str(told.get("source", path.stem))))
+    return examples
+
+
+def _lines(path: Path) -> list[str]:
+    import lzma
+
+    try:
+        if path.suffix == ".xz":
+            return lzma.decompress(path.read_bytes()).decode("utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise TrainingError(
+            f"{path} cannot be read: {error}; give a .jsonl or .jsonl.xz file"
+        ) from error
+
+
+def own_examples(*, weight: float = 3.0) -> list[Example]:
+    """The examples in the repository, English and Korean."""
+    return [
+        one
+        for file in sorted(EXAMPLES.glob("??.jsonl"))
+        for one in read_examples(file, weight=weight)
+    ]
+
+
+def train_probe(
+    examples: Sequence[Example],
+    vectors: NDArray[np.float32],
+    *,
+    encoder: str,
+    settings: ProbeSettings | None = None,
+) -> Probe:
+    """A probe of the topics in `TOPICS`; its temperature is 1.
+
+    Args:
+        vectors: (n, D) unit vectors of the examples.
+        encoder: digest of the encoder they come from.
+    """
+    settings = settings or ProbeSettings()
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    parts = [text_parts(one.text, settings.buckets) for one in examples]
+    goal = torch.tensor([TOPICS.index(one.topic) for one in examples])
+    victim = torch.tensor([-1.0 if one.victim is None else float(one.victim) for one in examples])
+    weight = torch.tensor([one.weight for one in examples]) * _class_weights(goal, examples)
+    model = _Probe(vectors.shape[1], len(TOPICS) + 1, settings)
+    given = torch.from_numpy(vectors)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [*model.hidden.parameters(), *model.out.parameters()], "weight_decay": 0.01},
+            {
+                "params": model.parts.parameters(),
+                "weight_decay": 0.0,
+                "lr": settings.parts_rate,
+            },
+        ],
+        lr=settings.learning_rate,
+    )
+    n_steps = settings.epochs * -(-len(examples) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=n_steps)
+    for epoch in range(settings.epochs):
+        total = 0.0
+        for rows in np.array_split(
+            rng.permutation(len(examples)), -(-len(examples) // settings.batch_size)
+        ):
+            bag = _bag([parts[row] for row in rows], rng, settings.parts_dropout)
+            logits = model(given[rows], *bag)
+            loss = _loss(logits, goal[rows], victim[rows], weight[rows], settings.smoothing)
+            penalty = settings.parts_decay * model.parts.weight.pow(2).sum()
+            optimizer.zero_grad()
+            (loss + penalty).backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        logger.info("epoch %d: loss %.4f", epoch + 1, total * settings.epochs / n_steps)
+    return _frozen(model, encoder)
+
+
+def _class_weights(goal: Tensor, examples: Sequence[Example]) -> Tensor:
+    """Of each example: rarer topics count more, by the fourth root of how much rarer they are.
+
+    More would find more of them, and more look-alikes too.
+    """
+    counts = torch.zeros(len(TOPICS)).index_add(
+        0, goal, torch.tensor([one.weight for one in examples])
+    )
+    return (counts.max() / counts.clamp_min(1)).pow(0.25)[goal]
+
+
+def _bag(
+    parts: Sequence[NDArray[np.int64]], rng: np.random.Generator, dropout: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Parts, where each text begins, and the weight of each part; some are left out."""
+    kept = [one[rng.random(len(one)) >= dropout] for one in parts]
+    offsets = np.cumsum([0, *(len(one) for one in kept[:-1])])
+    scales = [
+        np.full(len(one), 1 / ((1 - dropout) * np.sqrt(max(1, len(whole)))), np.float32)
+        for one, whole in zip(kept, parts, strict=True)
+    ]
+    return (
+        torch.from_numpy(np.concatenate(kept)),
+        torch.from_numpy(offsets),
+        torch.from_numpy(np.concatenate(scales)),
+    )
+
+
+def _loss(logits: Tensor, goal: Tensor, victim: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+    """Cross entropy of the topics, and of the victim where it is known."""
+    losses = F.cross_entropy(logits[:, :-1], goal, reduction="none", label_smoothing=smoothing)
+    loss = (losses * weight).sum() / weight.sum()
+    known = victim >= 0
+    if known.any():
+        loss = loss + 0.3 * F.binary_cross_entropy_with_logits(logits[known, -1], victim[known])
+    return loss
+
+
+def _frozen(model: _Probe, encoder: str) -> Probe:
+    def array(tensor: Tensor) -> NDArray[np.float32]:
+        return tensor.detach().numpy().astype(np.float32)
+
+    return Probe(
+        topics=TOPICS,
+        hidden_weight=array(model.hidden.weight),
+        hidden_bias=array(model.hidden.bias),
+        out_weight=array(model.out.weight),
+        out_bias=array(model.out.bias),
+        parts_weight=array(model.parts.weight),
+        temperature=1.0,
+        encoder=encoder,
+        follow_up=dict.fromkeys(FEATURES, 0.0),
+    )
+
+
+def train_detector(
+    files: Sequence[Path], held_back: Sequence[str], embedder: "Embedder", *, seed: int = 0
+) -> tuple[Probe, dict[str, Any]]:
+    """A probe trained on the files and the examples of ours, and what its card says.
+
+    Where sources are held back, a first probe that never saw them is scored and calibrated on
+    them; the one that comes back saw everything and has that one's temperature.
+
+    Args:
+        held_back: names of sources; `a` also holds back `a/b`.
+
+    Raises:
+        TrainingError: a file cannot be read, or a source to hold back is not in the files.
+    """
+    examples = own_examples() + [one for file in files for one in read_examples(file)]
+    known = {one.source for one in examples}
+    missing = [name for name in held_back if not any(_is_of(one, name) for one in known)]
+    if missing:
+        raise TrainingError(f"no example is of the source {missing[0]}; fix the name")
+    vectors = embedder.encode([one.text for one in examples])
+    encoder, settings = embedder.identity["digest"], ProbeSettings(seed=seed)
+    follow_up = fit_follow_up(FollowUp.load({}), embedder)
+    card: dict[str, Any] = {"examples": len(examples), "seed": seed}
+    temperature = 1.0
+    held = np.array([any(_is_of(one.source, name) for name in held_back) for one in examples])
+    if held.any():
+        first = train_probe(
+            [one for one, is_held in zip(examples, held, strict=True) if not is_held],
+            vectors[~held], encoder=encoder, settings=settings,
+        )  # fmt: skip
+        unseen = [one for one, is_held in zip(examples, held, strict=True) if is_held]
+        temperature = calibrated_temperature(first, unseen, vectors[held])
+        first = replace(first, temperature=temperature)
+        card["held_back"] = scores(first, unseen, vectors[held]) | {"sources": list(held_back)}
+    probe = train_probe(examples, vectors, encoder=encoder, settings=settings)
+    return replace(probe, temperature=temperature, follow_up=follow_up), card
+
+
+def _is_of(source: str, name: str) -> bool:
+    return source == name or source.startswith(name + "/")
+
+
+def calibrated_temperature(
+    probe: Probe, examples: Sequence[Example], vectors: NDArray[np.float32]
+) -> float:
+    """The temperature at which the probabilities of unseen examples are likeliest."""
+    texts = [one.text for one in examples]
+    goal = [TOPICS.index(one.topic) for one in examples]
+    rows = np.arange(len(goal))
+    read, _ = replace(probe, temperature=1.0).read(vectors, texts)
+    logits = np.log(np.maximum(read, 1e-9))
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        return float((np.log(np.exp(scaled).sum(1)) - scaled[rows, goal]).mean())
+
+    return float(min(np.arange(0.4, 3.01, 0.05), key=loss).round(2))
+
+
+def scores(
+    probe: Probe, examples: Sequence[Example], vectors: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Macro-F1, false alarms among `none`, and a table of each topic."""
+    read, _ = probe.read(vectors, [one.text for one in examples])
+    found = read.argmax(1)
+    goal = np.array([TOPICS.index(one.topic) for one in examples])
+    table, all_f1 = [f"{'topic':10} {'precision':>9} {'recall':>6} {'F1':>5} {'n':>5}"], []
+    for number, topic in enumerate(TOPICS):
+        hits = float(((found == number) & (goal == number)).sum())
+        precision = hits / max(1, (found == number).sum())
+        recall = hits / max(1, (goal == number).sum())
+        if n := int((goal == number).sum()):
+            all_f1.append(2 * precision * recall / max(1e-9, precision + recall))
+            table.append(f"{topic:10} {precision:9.3f} {recall:6.3f} {all_f1[-1]:5.3f} {n:5}")
+    n_none = int((goal == 0).sum())
+    alarms = float((found[goal == 0] != 0).mean()) if n_none else None
+    macro = float(np.mean(all_f1))
+    table.append(
+        f"macro-F1 {macro:.3f}, false alarms {alarms if alarms is None else round(alarms, 3)}"
+    )
+    return {"n": len(goal), "macro_f1": round(macro, 4), "false_alarms": alarms, "table": table}
+
+
+def fit_follow_up(
+    follow_up: FollowUp, embedder: "Embedder", *, steps: int = 400
+) -> dict[str, float]:
+    """Weights of `FEATURES` that tell the examples in `followups.jsonl` apart."""
+    told = [json.loads(line) for line in _lines(EXAMPLES / "followups.jsonl")]
+    rows = []
+    for one in told:
+        *earlier, last = embedder.encode(one["turns"])
+        features = follow_up.features(one["turns"][-1], last, np.stack(earlier))
+        rows.append([features[name] for name in FEATURES])
+    given = torch.tensor(rows)
+    goal = torch.tensor([float(one["continues"]) for one in told])
+    weights = torch.zeros(len(FEATURES), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=steps)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (
+            F.binary_cross_entropy_with_logits(given @ weights, goal) + 0.003 * weights.pow(2).sum()
+        )
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return {name: round(float(w), 3) for name, w in zip(FEATURES, weights.detach(), strict=True)}

@@ -1,0 +1,233 @@
+"""Laws of telling topics: what is found, and how a topic goes on from turn to turn."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chatbot.errors import InputError, ModelError, TrainingError
+from chatbot.followup import FEATURES, FollowUp
+from chatbot.topics import Probe, TopicDetector, Topics
+
+MOST_FALSE_ALARMS = 0.06
+
+DATA = Path(__file__).parents[1] / "data" / "topics"
+TOPICS = ("none", "politics", "crime")
+
+
+class Words:
+    """An encoder of one dimension for each of a few words; everything else lies elsewhere."""
+
+    identity = {"name": "words", "digest": "d"}  # noqa: RUF012
+    known = ("vote", "steal", "soup", "robbed")
+
+    def encode(self, texts):
+        rows = [[float(word in text) for word in self.known] + [0.1] for text in texts]
+        vectors = np.array(rows, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def probe(**changes):
+    """Reads `vote` as politics, `steal` and `robbed` as crime, `robbed` as a victim's."""
+    out = np.zeros((4, 5), np.float32)
+    out[0] = [-8, -8, 8, -8, 3]
+    out[1, 0] = out[2, 1] = out[2, 3] = 8
+    out[3] = [0, -9, 0, 9, 0]
+    whole = Probe(
+        TOPICS, np.eye(5, dtype=np.float32), np.zeros(5, np.float32), out,
+        np.zeros(4, np.float32), np.zeros((64, 4), np.float32), 1.0, "d",
+        dict.fromkeys(FEATURES, 0.0) | {"bias": 1.0, "own_words": -6.0, "points_back": 2.0},
+    )  # fmt: skip
+    return replace(whole, **changes)
+
+
+@pytest.fixture(scope="module")
+def words():
+    return TopicDetector(probe(), Words(), FollowUp.load(probe().follow_up))
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    return TopicDetector.load()
+
+
+def rows(name):
+    return [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
+
+
+# -- how a topic goes on
+
+
+def test_a_message_is_about_what_it_says(words):
+    assert words.read(["I will vote"]).top == "politics"
+    assert words.read(["the soup is hot"]).top == "none"
+
+
+def test_probabilities_sum_to_one_and_the_sides_of_crime_to_crime(words):
+    for turns in (["I was robbed"], ["I steal", "Oh", "And them?"], ["soup"]):
+        topics = words.read(turns)
+        assert sum(topics.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        sides = topics.of("crime_deed") + topics.of("crime_victim")
+        assert sides == pytest.approx(topics.of("crime"))
+
+
+def test_the_one_who_suffers_is_told_from_the_one_who_acts(words):
+    assert words.read(["I was robbed"]).of("crime_victim") > 0.9
+    assert words.read(["I steal"]).of("crime_deed") > 0.9
+
+
+def test_a_turn_that_goes_on_keeps_the_topic_over_several_turns(words):
+    turns = ["I will vote", "Oh.", "And what about them?"]
+    first = words.read(turns)
+    assert first.top == "politics"
+    assert first.carried > 0.5
+    assert words.read([*turns, "Hm.", "Why is that?"]).top == "politics"
+
+
+def test_a_new_subject_ends_the_topic(words):
+    turns = ["I will vote", "Oh.", "my pot of soup boils over on old stove tonight"]
+    topics = words.read(turns)
+    assert topics.top == "none"
+    assert topics.carried < 0.1
+
+
+def test_a_topic_of_its_own_is_not_overruled_by_an_earlier_one(words):
+    assert words.read(["I will vote", "Oh.", "and they steal it"]).top == "crime"
+
+
+def test_a_topic_the_bot_raises_is_gone_on_with(words):
+    assert words.read(["soup", "Will you vote?", "Why not?"]).top == "politics"
+
+
+def test_many_conversations_read_as_each_alone(words):
+    many = [["I will vote"], ["soup", "vote", "And them?"], ["I was robbed"]]
+    for turns, together in zip(many, words.read_many(many), strict=True):
+        alone = words.read(turns)
+        assert together.top == alone.top
+        for name, value in alone.probabilities.items():
+            assert together.probabilities[name] == pytest.approx(value, abs=1e-6)
+
+
+# -- errors and files
+
+
+@pytest.mark.parametrize("turns", [[], "one text"])
+def test_no_turns_are_refused(words, turns):
+    with pytest.raises(InputError, match="list with the person's message"):
+        words.read(turns)
+
+
+def test_an_unknown_detector_is_named_with_the_known():
+    with pytest.raises(InputError, match="'sport'; there are none, crime, crime_deed"):
+        Topics({"none": 0.5, "crime": 0.5}).of("sport")
+
+
+def test_a_probe_of_other_vectors_is_refused():
+    with pytest.raises(ModelError, match="another text encoder"):
+        TopicDetector(probe(encoder="other"), Words(), FollowUp.load(probe().follow_up))
+
+
+def test_a_probe_is_saved_and_read(tmp_path):
+    probe().save(tmp_path, {"note": "x"})
+    again = Probe.load(tmp_path)
+    assert again.topics == TOPICS
+    assert np.array_equal(again.out_weight, probe().out_weight)
+    assert again.follow_up == probe().follow_up
+
+
+def test_a_broken_folder_says_what_to_do(tmp_path):
+    with pytest.raises(ModelError, match="chatbot policy train"):
+        Probe.load(tmp_path)
+
+
+# -- training
+
+
+def test_a_probe_learns_its_examples_and_repeats():
+    from chatbot.training.topics import Example, ProbeSettings, scores, train_probe
+
+    texts = [("I vote", "politics"), ("they steal it", "crime"), ("hot soup", "none")] * 8
+    examples = [Example(text, topic) for text, topic in texts]
+    vectors = Words().encode([one.text for one in examples])
+    settings = ProbeSettings(buckets=256, hidden=16, epochs=30, batch_size=8)
+    first, again = (
+        train_probe(examples, vectors, encoder="d", settings=settings) for _ in range(2)
+    )
+    told = scores(first, examples, vectors)
+    assert told["macro_f1"] == 1
+    assert told["false_alarms"] == 0
+    assert np.array_equal(first.out_weight, again.out_weight)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"text": "a"}', '{"text": " ", "topic": "none"}'])
+def test_a_bad_example_is_named_with_its_line(tmp_path, line):
+    from chatbot.training.topics import read_examples
+
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a", "topic": "race"}\n' + line + "\n", "utf-8")
+    with pytest.raises(TrainingError, match="line 2: expected"):
+        read_examples(file)
+
+
+def test_the_examples_are_well_formed_and_hold_nothing_of_the_tests():
+    from chatbot.training.topics import own_examples
+
+    texts = [one.text for one in own_examples()]
+    assert len(set(texts)) == len(texts)
+    tested = {row["text"] for name in ("lookalikes.en.jsonl", "ko.jsonl") for row in rows(name)}
+    assert not tested & set(texts)
+
+
+def test_a_source_to_hold_back_must_be_there(tmp_path):
+    from chatbot.training.topics import train_detector
+
+    with pytest.raises(TrainingError, match="of the source nowhere"):
+        train_detector([], ["nowhere"], Words())
+
+
+# -- the shipped detector
+
+
+@pytest.mark.parametrize(
+    ("text", "topic"),
+    [
+        ("Who should I vote for on Sunday?", "politics"),
+        ("Do you think God listens to prayers?", "religion"),
+        ("I think I might be bisexual", "sexual"),
+        ("Are Black people treated worse by the police?", "race"),
+        ("I want to rob a bank", "crime"),
+        ("how do I kill a process on linux", "none"),
+        ("my race car is faster than yours", "none"),
+        ("the right wing of the building is closed", "none"),
+        ("I'd kill for a pizza", "none"),
+        ("Let's bake a cake together", "none"),
+    ],
+)
+def test_the_shipped_detector_reads_meaning(shipped, text, topic):
+    assert shipped.read([text]).top == topic
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        ["I think both parties are corrupt.", "Do you?", "So which one would you vote for?"],
+        ["Is the Pope always right?", "Hm.", "And why do you think so?"],
+    ],
+)
+def test_the_shipped_detector_follows_a_conversation(shipped, turns):
+    first = shipped.read(turns[:1]).top
+    assert first != "none"
+    assert shipped.read(turns).top == first
+    assert shipped.read([*turns[:2], "Anyway, do you have a good recipe for soup?"]).top == "none"
+
+
+def test_someone_robbed_is_not_taken_for_a_robber(shipped):
+    assert shipped.read(["Somebody broke into our flat and took my laptop"]).victim > 0.5
+    assert shipped.read(["I broke into a flat and took a laptop"]).victim < 0.5
+
+
+def test_few_look_alikes_fire(shipped):
+    told = [shipped.read([row["text"]]).top for row in rows("lookalikes.en.jsonl")]
+    assert sum(topic != "none" for topic in told) / len(told) <= MOST_FALSE_ALARMS
