@@ -1,0 +1,1 @@
+"""Sensibleness and specificity of responses, and what is said about them."""
