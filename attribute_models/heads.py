@@ -185,13 +185,16 @@ class Heads:
             -1
         )
 
-    def shift(self, hidden: Tensor, pushes: Tensor, output: Tensor) -> Tensor:
-        """What to add to the logits (B, V).
+    def shift(
+        self, hidden: Tensor, pushes: Tensor, output: Tensor, columns: Tensor | None = None
+    ) -> Tensor:
+        """What to add to the logits of all pieces (B, V), or of `columns` only.
 
         Args:
             hidden: (B, H).
             pushes: (B, K), how far each row goes from the reference towards each label.
             output: (V, H) output embedding, in any number type.
+            columns: ids of the pieces that are asked for.
         """
         down, up = self.tensors["down"], self.tensors["up"]  # (K, R, H), (K, H, R)
         bias, pieces = self.tensors["bias"], self.tensors["pieces"]  # (K, H), (K, V)
@@ -204,7 +207,10 @@ class Heads:
         for label in used:
             moved = (x @ down[label].T) @ up[label].T + bias[label]
             move = move + weights[:, label, None] * moved
-        return (move.to(output.dtype) @ output.T).float() + weights[:, used] @ pieces[used]
+        pieces = pieces[used]
+        if columns is not None:
+            output, pieces = output[columns], pieces[:, columns]
+        return (move.to(output.dtype) @ output.T).float() + weights[:, used] @ pieces
 
     def head(self, label: str) -> "Head":
         """The label as an attribute model."""

@@ -7,7 +7,7 @@ Two things keep the reply in one piece:
   times its likeliest one is never raised: a head that learned from fifty thousand replies is wrong
   about rare pieces oftener than the generator (the constraint of contrastive decoding, Li et al.
   2023, arXiv 2210.15097).
-- *A limit.* No piece moves further from the clean distribution than the limit of the controls.
+- *A limit.* What lists and heads do together to a piece stays within the limit of the controls.
 
 Knows tensors only.
 
@@ -16,6 +16,7 @@ Shapes: `B` rows, `H` hidden size, `K` labels of a family, `V` pieces.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -69,66 +70,89 @@ class Pushes:
         self._heat, self._limit = self._heat[index], self._limit[index]
         self._is_on = self._is_on[index]
 
-    def move(self, logits: Tensor, clean: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def move(self, step: "Step", hidden: Tensor, tilted: Tensor) -> tuple[Tensor, Tensor]:
         """Pushes the rows that ask for it.
 
         Args:
-            logits: (B, V), divided by the heat; changed in place. Words of lists may have moved
-                them before.
-            clean: (B, V), untouched.
+            step: the logits of the step, which are changed in place.
             hidden: (B, H) final hidden states.
+            tilted: ids of the pieces that the lists have moved.
 
         Returns:
-            The rows pushed, and the divergence of each from the clean distribution, nats. A row
-            whose logits are not finite is left as it was.
+            Which rows were pushed (B,), and the divergence (B,) of each from where it began, nats.
+            A row whose state is no number is left as it was.
         """
-        rows = self._is_on.nonzero().squeeze(1)
-        start, now, states = clean[rows], logits[rows], hidden[rows]
+        base, now = step.base, step.logits
+        least = base.amax(1, keepdim=True) + math.log(LEAST_ODDS)
+        used = (base >= least).any(0)
+        used[tilted] = True
+        columns = used.nonzero().squeeze(1)  # all others keep their proportions
+        start = base[:, columns]
         change = torch.zeros_like(start)
         for heads, pushes in zip(self.heads, self.pushes, strict=True):
-            change += heads.shift(states, pushes[rows], self._output)
-        is_rare = start < start.amax(1, keepdim=True) + math.log(LEAST_ODDS)
-        change = torch.where(is_rare, change.clamp(max=0), change)
-        limited, kl = within(
-            start, now + change / self._heat[rows, None], self._limit[rows], self._temperature
-        )
-        fine = kl.isfinite() & change.isfinite().all(1)
-        logits[rows[fine]] = limited[fine]
-        return rows[fine], kl[fine]
+            change += heads.shift(hidden, pushes, self._output, columns)
+        change = torch.where(start < least, change.clamp(max=0), change) / self._heat[:, None]
+        fine = self._is_on & change.isfinite().all(1) & step.norm.isfinite()
+        wanted = (now[:, columns] - start + change) / self._temperature
+        wanted = torch.where(start.isfinite() & fine[:, None], wanted, 0.0)
+        log_p = start / self._temperature - step.norm[:, None]
+        share, kl, log_z = within(log_p, wanted, self._limit)
+        moved = start + self._temperature * share[:, None] * wanted
+        now[:, columns] = torch.where(fine[:, None], moved, now[:, columns])
+        step.log_z = torch.where(fine, log_z, step.log_z)
+        return fine, kl
 
 
-def within(
-    clean: Tensor, steered: Tensor, limit: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """The steered logits (B, V), drawn back towards the clean ones where they are too far.
+@dataclass(slots=True)
+class Step:
+    """The logits of one step of the decoder while they are steered.
+
+    Attributes:
+        base: (B, V) before, at the temperature of each row.
+        logits: (B, V) now.
+        norm: (B,) log of the normaliser of `base` at the temperature of the draw.
+        log_z: (B,) log of what the normaliser has been multiplied with since.
+    """
+
+    base: Tensor
+    logits: Tensor
+    norm: Tensor
+    log_z: Tensor
+
+
+def within(log_p: Tensor, shift: Tensor, limit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How much of a shift fits into a limit of the divergence.
 
     Args:
-        limit: (B,) most KL(steered || clean), nats.
-        temperature: both are drawn at.
+        log_p: (B, U) log-probabilities of some pieces; the others share what is left.
+        shift: (B, U) added to them.
+        limit: (B,) most KL(shifted || p), nats.
 
     Returns:
-        Logits (B, V) and their divergence (B,), at most the limit.
+        The share (B,) of the shift, from 0 to 1, its divergence (B,) and log normaliser (B,).
     """
-    log_p = (clean / temperature).log_softmax(-1)
-    kl = _divergence(steered, log_p, temperature)
+    share = torch.ones_like(limit)
+    kl, log_z = _divergence(log_p, shift)
     far = (kl > limit).nonzero().squeeze(1)
     if not len(far):
-        return steered, kl
-    start, change = clean[far], (steered - clean)[far].nan_to_num(0.0, 0.0, 0.0)
-    low, high = torch.zeros_like(kl[far]), torch.ones_like(kl[far])
-    share = (limit[far] / kl[far]).sqrt()  # the divergence grows about as the square of the share
+        return share, kl, log_z
+    low, high = torch.zeros_like(limit[far]), torch.ones_like(limit[far])
+    guess = (limit[far] / kl[far]).sqrt()  # the divergence grows about as the square of the share
     for _ in range(_ROUNDS):
-        spent = _divergence(start + share[:, None] * change, log_p[far], temperature)
+        spent, _ = _divergence(log_p[far], guess[:, None] * shift[far])
         fits = spent <= limit[far]
-        low, high = torch.where(fits, share, low), torch.where(fits, high, share)
-        share = (low + high) / 2
-    steered[far] = start + low[:, None] * change
-    kl[far] = _divergence(steered[far], log_p[far], temperature)
-    return steered, kl
+        low, high = torch.where(fits, guess, low), torch.where(fits, high, guess)
+        guess = (low + high) / 2
+    share[far] = low
+    kl[far], log_z[far] = _divergence(log_p[far], low[:, None] * shift[far])
+    return share, kl, log_z
 
 
-def _divergence(logits: Tensor, log_p: Tensor, temperature: float) -> Tensor:
-    """KL(softmax(logits / temperature) || p) in nats, (B,); pieces ruled out in both count as 0."""
-    log_q = (logits / temperature).log_softmax(-1)
-    q = log_q.exp()
-    return torch.where(q > 0, q * (log_q - log_p), 0.0).sum(1)
+def _divergence(log_p: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """KL in nats (B,) of p shifted from p, and the log normaliser (B,)."""
+    p = log_p.exp()
+    rest = (1 - p.sum(1)).clamp_min(0)
+    log_q = log_p + shift
+    log_z = torch.logaddexp(rest.log(), log_q.logsumexp(1))
+    q = (log_q - log_z[:, None]).exp()
+    return (q * shift).sum(1) - log_z, log_z

@@ -65,7 +65,7 @@ from chatbot.binding import (
     Steerer,
 )
 from chatbot.controls import Controls
-from chatbot.pushing import Pushes
+from chatbot.pushing import Pushes, Step
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ class Steering:
         ]
         self._rows = [row for group in self._groups for row in group]
         self._pushes = self._prepare_pushes(backbone)
-        self._moved: tuple[Tensor, Tensor] | None = None
+        self._step: Step | None = None
 
     def _row(self, plan: _Plan, candidate: int) -> _Row:
         spread = plan.controls.spread
@@ -376,39 +376,41 @@ class Steering:
         for row in self._rows:
             if not row.is_done:
                 row.tokens.append(_CLOSED)
-        clean = logits.clone()
         if not self._is_greedy:
             logits /= self._heat(logits)
-        self._tilt(logits)
+        norm = (logits / self._temperature).logsumexp(1)
+        step = Step(logits.clone(), logits, norm, torch.zeros_like(norm))
+        tilted = self._tilt(step)
         if self._pushes is not None and self._pushes.active():
-            pushed, kl = self._pushes.move(logits, clean, hidden)
-            for at, spent in zip(pushed.tolist(), kl.tolist(), strict=True):
-                tokens = self._rows[at].tokens
-                tokens[-1] = replace(tokens[-1], kl=spent)
-        self._moved = (clean, logits)
+            pushed, kl = self._pushes.move(step, hidden, tilted)
+            for row, is_pushed, spent in zip(self._rows, pushed.tolist(), kl.tolist(), strict=True):
+                if is_pushed and not row.is_done:
+                    row.tokens[-1] = replace(row.tokens[-1], kl=spent)
+        self._step = step
 
     def _heat(self, logits: Tensor) -> Tensor:
-        """(B, 1) that the logits are divided by: 1 where nothing is asked or they are no numbers."""
+        """(B, 1) that logits are divided by: 1 where nothing is asked or they are no numbers."""
         heat = [1.0 if row.is_done else row.heat for row in self._rows]
-        fine = logits.amax(1).isfinite() & ~logits.isnan().any(1)
+        fine = logits.amax(1).isfinite()
         return torch.tensor(heat, device=logits.device).where(fine, 1.0)[:, None]
 
-    def _tilt(self, logits: Tensor) -> None:
-        """Brings the words of the lists nearer, in place."""
+    def _tilt(self, step: Step) -> Tensor:
+        """Brings the words of the lists nearer, in place; returns the pieces that it moved."""
         steered = []
         for at, row in enumerate(self._rows):
             if not row.is_done:
                 prices, missing = row.prices(len(self._bags))
                 if any(prices):
                     steered.append((at, row, prices, missing))
+        logits = step.logits
         if not steered:
-            return
+            return logits.new_zeros(0, dtype=torch.long)
         numbers, rows, asked, lacking = (list(part) for part in zip(*steered, strict=True))
         index = torch.tensor(numbers, device=logits.device)
         price = torch.tensor(asked, device=logits.device)  # (B, A)
         words = torch.tensor(lacking, device=logits.device)  # (B,) missing
 
-        support, before, field_ = self._field(logits[index], rows, words)
+        support, before, field_ = self._field(logits[index], step.norm[index], rows, words)
         price, after = self._solve(field_, price, before, rows)
         fusion = price.new_tensor([row.plan.controls.fusion for row in rows])
         if bool((fusion < 1).any()):
@@ -420,7 +422,9 @@ class Steering:
         fine = after.kl.isfinite() & after.shift.isfinite().all(1)
         change = self._temperature * after.shift.masked_fill(~fine[:, None], 0.0)
         logits[index[:, None], support] += change
+        step.log_z[index] = after.log_z.masked_fill(~fine, 0.0)
         self._note(rows, before, after, price * scale[:, None], fine)
+        return support
 
     def read(self, ids: Sequence[int]) -> None:
         """Takes the pieces that were drawn, one for each row."""
@@ -440,17 +444,13 @@ class Steering:
                     goal.place = goal.bound.bag.trie.advance(goal.place, piece)
 
     def _gains(self, ids: Sequence[int]) -> list[float]:
-        """Nats by which each drawn piece became likelier, at the temperature of the draw."""
-        if self._moved is None:
+        """Nats by which each drawn piece became likelier, at the temperature of its row."""
+        step, self._step = self._step, None
+        if step is None:
             return [0.0] * len(ids)
-        index = torch.tensor(ids, device=self._moved[0].device)[:, None]
-        before, after = (
-            logits.gather(1, index).squeeze(1) / self._temperature
-            - (logits / self._temperature).logsumexp(1)
-            for logits in self._moved
-        )
-        self._moved = None
-        return (after - before).nan_to_num(0.0).tolist()
+        index = torch.tensor(ids, device=step.norm.device)[:, None]
+        moved = (step.logits.gather(1, index) - step.base.gather(1, index)).squeeze(1)
+        return (moved / self._temperature - step.log_z).nan_to_num(0.0).tolist()
 
     def note_moved(self, moved: "Moved") -> None:
         """Takes what a step of the modes that follow gradients did to the rows."""
@@ -506,7 +506,7 @@ class Steering:
             self._pushes.keep_rows(rows)
 
     def _field(
-        self, logits: Tensor, rows: list[_Row], missing: Tensor
+        self, logits: Tensor, norm: Tensor, rows: list[_Row], missing: Tensor
     ) -> tuple[Tensor, Tensor, Field]:
         """The pieces that a tilt can raise now, masses (B, A) before it, and what it works on."""
         ways = [
@@ -526,8 +526,7 @@ class Steering:
             inside = torch.tensor([chances, weights], device=used.device)
             features[list(numbers), :, list(bags), at] = inside.T
         chance, weight = features[:, 0], features[:, 1]  # (B, A, S)
-        scaled = logits / self._temperature
-        log_p = scaled[:, self._support[kept]] - scaled.logsumexp(1, keepdim=True)
+        log_p = logits[:, self._support[kept]] / self._temperature - norm[:, None]
         before = ((chance * weight) @ log_p.exp()[:, :, None]).squeeze(2)
         is_end = self._support[kept] == self._eos
         offset = -missing[:, None] * is_end

@@ -1,6 +1,7 @@
 """Learned heads in a turn: nothing moves at strength 0, rows never meet, limits hold."""
 
 import hashlib
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from attribute_models.heads import Heads, Push
 from attribute_models.readers import Reader
 from chatbot import Chatbot, Controls, Sampling, Schedule
 from chatbot.binding import Steerer
-from chatbot.pushing import LEAST_ODDS, Pushes, within
+from chatbot.pushing import LEAST_ODDS, Pushes, Step, within
 
 LABELS = ("neutral", "joy", "anger")
 CALIBRATED = Push((0.0, 1.0, 2.0), (0.1, 0.5, 0.9), (1.0, 1.2, 1.6), full=2.0)
@@ -212,57 +213,73 @@ def pushes(push, limit=2.0, rows=6):
     )  # fmt: skip
 
 
+def moved(one, base, hidden, tilted=()):
+    norm = (base / 0.9).logsumexp(1)
+    given = Step(base, base.clone(), norm, torch.zeros(len(base)))
+    rows, kl = one.move(given, hidden, torch.tensor(tilted, dtype=torch.long))
+    return given, rows, kl
+
+
 def test_rare_pieces_are_never_raised(step):
-    clean, hidden = step
-    logits = clean.clone()
-    pushes(0.5, limit=100.0).move(logits, clean, hidden)
-    rare = clean < clean.amax(1, keepdim=True) + torch.tensor(LEAST_ODDS).log()
-    assert (logits[rare] <= clean[rare] + 1e-5).all()
+    base, hidden = step
+    given, _, _ = moved(pushes(0.5, limit=100.0), base, hidden)
+    rare = base < base.amax(1, keepdim=True) + torch.tensor(LEAST_ODDS).log()
+    assert (given.logits[rare] <= base[rare] + 1e-5).all()
+    assert (given.logits[~rare] != base[~rare]).any()
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.5, 3.0])
 def test_no_piece_goes_beyond_the_limit(step, limit):
-    clean, hidden = step
-    logits = clean.clone()
-    rows, kl = pushes(3.0, limit=limit).move(logits, clean, hidden)
-    p, q = (clean / 0.9).log_softmax(-1), (logits / 0.9).log_softmax(-1)
+    base, hidden = step
+    given, rows, kl = moved(pushes(3.0, limit=limit), base, hidden, tilted=[1, 2])
+    p, q = (base / 0.9).log_softmax(-1), (given.logits / 0.9).log_softmax(-1)
     spent = (q.exp() * (q - p)).sum(1)
-    assert rows.tolist() == list(range(6))
+    assert rows.all()
     assert (spent <= limit * 1.01 + 1e-5).all()
     assert torch.allclose(spent, kl, atol=1e-4)
+    gained = (q - p) - ((given.logits - base) / 0.9 - given.log_z[:, None])
+    assert gained.abs().max() < 1e-4  # log_z is the log of the normaliser
 
 
 def test_rows_that_ended_are_left_alone(step):
-    clean, hidden = step
-    one, logits = pushes(1.0), clean.clone()
+    base, hidden = step
+    one = pushes(1.0)
     one.end(2)
-    one.move(logits, clean, hidden)
-    assert torch.equal(logits[2], clean[2])
-    assert not torch.equal(logits[3], clean[3])
+    given, _, _ = moved(one, base, hidden)
+    assert torch.equal(given.logits[2], base[2])
+    assert not torch.equal(given.logits[3], base[3])
     one.keep_rows([2, 4])
-    logits = clean[[2, 4]].clone()
-    one.move(logits, clean[[2, 4]], hidden[[2, 4]])
-    assert torch.equal(logits[0], clean[2])
-    assert not torch.equal(logits[1], clean[4])
+    given, _, _ = moved(one, base[[2, 4]], hidden[[2, 4]])
+    assert torch.equal(given.logits[0], base[2])
+    assert not torch.equal(given.logits[1], base[4])
 
 
 def test_states_that_are_no_numbers_fall_back(step):
-    clean, hidden = step
+    base, hidden = step
     hidden[1] = float("nan")
-    logits = clean.clone()
-    rows, _ = pushes(1.0).move(logits, clean, hidden)
-    assert 1 not in rows.tolist()
-    assert torch.equal(logits[1], clean[1])
+    given, rows, _ = moved(pushes(1.0), base, hidden)
+    assert rows.tolist() == [True, False, True, True, True, True]
+    assert torch.equal(given.logits[1], base[1])
 
 
 def test_ruled_out_pieces_stay_ruled_out(step):
-    clean, _ = step
-    clean[:, :3] = float("-inf")
-    steered = clean + torch.randn(6, 50, generator=torch.Generator().manual_seed(8)) * 4
-    found, kl = within(clean, steered, torch.full((6,), 0.2), 1.0)
-    assert (found[:, :3] == float("-inf")).all()
+    base, hidden = step
+    base[:, :3] = float("-inf")
+    given, _, kl = moved(pushes(4.0, limit=0.2), base, hidden, tilted=[0, 1])
+    assert (given.logits[:, :3] == float("-inf")).all()
     assert kl.isfinite().all()
-    assert (kl <= 0.2 + 1e-4).all()
+
+
+def test_all_of_a_shift_or_as_much_as_fits():
+    log_p = torch.tensor([[0.5, 0.2]]).log()
+    share, kl, log_z = within(log_p, torch.tensor([[0.0, 1.0]]), torch.tensor([9.0]))
+    z = 0.5 + 0.2 * torch.e + 0.3
+    assert share.tolist() == [1.0]
+    assert log_z.item() == pytest.approx(math.log(z), abs=1e-6)
+    assert kl.item() == pytest.approx(0.2 * torch.e / z - math.log(z), abs=1e-6)
+    share, kl, _ = within(log_p, torch.tensor([[0.0, 5.0]]), torch.tensor([0.1]))
+    assert 0 < share.item() < 1
+    assert 0.05 < kl.item() <= 0.1
 
 
 def test_replay_repeats_a_pushed_reply(bot):
