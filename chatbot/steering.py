@@ -174,12 +174,21 @@ class _Row:
         asked = max(self.plan.strengths.values(), default=0.0) * self.share
         return 1 - self.plan.controls.fusion * SHARPENING * min(1.0, max(0.0, asked))
 
+    def weight(self, name: str) -> float:
+        """What an attribute counts for in the fit.
+
+        A small strength of what can be read asks for a small reading, and asks for it firmly; of
+        words it asks for a word now and then.
+        """
+        strength = abs(self.plan.strengths[name])
+        return math.sqrt(strength) if name in self.readings else strength
+
     def met(self, name: str) -> float:
         """How far the reply shows an attribute, from 0 to 1: as read, or by its words."""
         strength = self.plan.strengths[name]
         if name in self.readings:
             reading = self.readings[name]
-            return reading if strength > 0 else 1 - reading
+            return min(1.0, reading / strength) if strength > 0 else 1 - reading
         return _met(strength, self.goals[name].place.so_far) if name in self.goals else 0.0
 
     def why_no_effect(self, name: str) -> str:
@@ -604,13 +613,18 @@ class Steering:
         return row.share if row.plan.strengths else None
 
     def fit(self, group: int, candidate: int) -> float | None:
-        """How far the candidate shows what was asked, from 0 to 1, weighted by the strengths."""
+        """How far the candidate shows what was asked, from 0 to 1.
+
+        Among candidates that show as much as was asked the most fluent is wanted, not the most
+        extreme: half of joy is met by a reading of one half.
+        """
         row = self._groups[group][candidate]
         strengths = row.plan.strengths
         if not strengths:
             return None
-        met = sum(abs(strength) * row.met(name) for name, strength in strengths.items())
-        return met / max(1.0, sum(map(abs, strengths.values())))
+        weights = {name: row.weight(name) for name in strengths}
+        met = sum(weight * row.met(name) for name, weight in weights.items())
+        return met / max(1.0, sum(weights.values()))
 
     def trace(self, group: int, candidate: int) -> SteeringTrace | None:
         """What was done to a candidate; None where nothing was asked."""

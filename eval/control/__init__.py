@@ -1,0 +1,1 @@
+"""Does control work, by judges that took no part in it, and what does it cost?"""
