@@ -35,7 +35,7 @@ from chatbot import Chatbot, Controls, Ranking, Reply, Sampling
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    bot = Chatbot.load(options.model, dtype=options.dtype)
+    bot = Chatbot.load(options.model, dtype=options.dtype, guarded=False)
     lines = Path(options.contexts).read_text(encoding="utf-8").splitlines()
     contexts = [json.loads(line)["context"] for line in lines][: options.n]
     language = language_of(" ".join(context[-1] for context in contexts)) or "en"

@@ -27,7 +27,7 @@ from chatbot.backbone import Backbone
 from chatbot.embedding import Embedder
 from chatbot.errors import InputError, ModelError, UnknownAttributeError
 from chatbot.folders import data_folder
-from chatbot.reference import Reference
+from chatbot.reference import OPENERS, Reference
 
 FULL_WORDS = 2.0
 """Words of an attribute that strength 1 asks for in a reply.
@@ -214,6 +214,15 @@ class Steerer:
             if (name, language) not in self._bound:
                 self._bound[name, language] = self._bind(words, language)
             return self._bound[name, language]
+
+    def warm(self) -> None:
+        """Measures every attribute now, so that nobody waits at its first use: some seconds.
+
+        For a thread of a program that stays: others can be answered meanwhile.
+        """
+        for name in self.names():
+            for language in OPENERS:
+                self.bound(name, language)
 
     @torch.no_grad()  # not inference mode: gradients go through the lists in two of the modes
     def _bind(self, words: WordList, language: str) -> Bound:

@@ -1,14 +1,15 @@
 """One turn from the person's words to a `Reply`, and conversations made of such turns.
 
-    prompt -> backbone -> steering -> decoding -> ranking -> Reply
+    policy -> prompt -> backbone -> steering -> decoding -> ethics -> ranking -> Reply
 
 A turn's state is local to the call: many threads may share one `Chatbot`.
 """
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -17,11 +18,24 @@ from chatbot.controls import Controls, ControlsLike, as_controls
 from chatbot.errors import InputError
 from chatbot.prompt import Prompt, build_context, clean_text
 from chatbot.ranking import rank
-from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
+from chatbot.types import (
+    Candidate,
+    Outcome,
+    Progress,
+    Ranking,
+    Reply,
+    Sampling,
+    SteeringTrace,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from chatbot.backbone import Backbone
     from chatbot.decoding import Drawn
+    from chatbot.ethics import EthicsFilter
+    from chatbot.perturbation import Perturbation
+    from chatbot.policy import Decision, Policy
+    from chatbot.steering import Steering
 
 MAX_CHARACTERS = 8_000
 """The end of a turn that is looked at: more than the context window can hold, and few enough for
@@ -29,24 +43,72 @@ NFC, which takes quadratic time on long runs of combining marks."""
 
 MAX_SEED = 2**63 - 1
 
+DEFLECTIONS = Path(__file__).with_name("deflections.json")
+
 MAX_READ_TURNS = 16
 """Turns looked at, newest first; the context window holds seven."""
 
 OnProgress = Callable[[Progress], None]
 
 
-class Chatbot:
-    """Answers conversations with a generator; make one with `Chatbot.load()`."""
+@dataclass(slots=True)
+class _Turn:
+    """One conversation on its way to a reply.
 
-    def __init__(self, backbone: "Backbone"):
+    Attributes:
+        asked: controls that the person gave; `controls` are what the topic rules left of them.
+        candidates: ranked, best first, once they are drawn.
+    """
+
+    turns: tuple[str, ...]
+    seed: int
+    asked: Controls
+    controls: Controls
+    prompt: Prompt
+    decision: "Decision | None" = None
+    candidates: tuple[Candidate, ...] = ()
+    steering: SteeringTrace | None = None
+    notes: tuple[str, ...] = ()
+    steps: int = 0
+    is_stopped: bool = False
+    outcome: Outcome = "chosen"
+
+    @property
+    def drawn_with(self) -> int:
+        """Seed of the drawing; the second one has another."""
+        return (self.seed + (self.outcome != "chosen")) % (MAX_SEED + 1)
+
+
+class Chatbot:
+    """Answers conversations with a generator; make one with `Chatbot.load()`.
+
+    Attributes:
+        policy: rules about sensitive topics, which change the controls of a turn; None for none.
+        ethics: the filter that rejects candidates; None for none.
+    """
+
+    def __init__(
+        self,
+        backbone: "Backbone",
+        *,
+        policy: "Policy | None" = None,
+        ethics: "EthicsFilter | None" = None,
+    ):
         from chatbot.binding import Steerer
 
         self.backbone = backbone
         self.steerer = Steerer(backbone)
+        self.policy = policy
+        self.ethics = ethics
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, *, device: str = "auto", dtype: str = "auto"
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        guarded: bool = False,  # TEMP
     ) -> "Chatbot":
         """A bot with the shipped generator, or with the model of a folder or hub name.
 
@@ -54,13 +116,23 @@ class Chatbot:
             model: None for the shipped weights, which need no network.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             dtype: "auto", "float32", "bfloat16" or "float16".
+            guarded: with the shipped topic rules and ethics filter.
 
         Raises:
             ModelError: the model cannot be used; the message says why.
         """
         from chatbot.backbone import Backbone
 
-        return cls(Backbone.load(model, device=device, dtype=dtype))
+        bot = cls(Backbone.load(model, device=device, dtype=dtype))
+        if guarded:
+            from chatbot.ethics import EthicsFilter
+            from chatbot.policy import Policy
+            from chatbot.topics import TopicDetector
+
+            embedder = bot.steerer.embedder
+            bot.policy = Policy.shipped(TopicDetector.load(embedder=embedder))
+            bot.ethics = EthicsFilter.load(embedder=embedder)
+        return bot
 
     def attributes(self) -> list[str]:
         """Names that `Controls` can ask for."""
@@ -105,6 +177,9 @@ class Chatbot:
             on_progress: called after each decoding step, in the calling thread.
             stop: set it from elsewhere to end decoding within one piece.
 
+        Where the bot is guarded, topic rules may change the controls of the turn, and candidates
+        that the ethics filter rejects are never the reply; `Reply.trace` tells of both.
+
         Raises:
             InputError: a turn is empty or no text, or the seed or a strength is out of range.
             UnknownAttributeError: the controls name an attribute that there is none of.
@@ -132,75 +207,181 @@ class Chatbot:
         Each conversation gets the candidates that it would get alone, but for rounding of the
         device's matrix products, which may depend on the size of the batch.
         """
-        from chatbot.decoding import draw
-        from chatbot.steering import start_steering
-
         if isinstance(conversations, str):
             raise InputError("conversations is one text; give a list, or call `respond`")
         if not conversations:
             return []
-        begin = time.perf_counter()
+        clock = _Clock()
         sampling, ranking = sampling or Sampling(), ranking or Ranking()
+        batch = self._read_all(conversations, controls, seeds)
+        clock.lap("policy")
+        for turn in batch:
+            turn.prompt = self._prompt(turn.turns)
+        clock.lap("prompt")
+        self._draw_all(batch, sampling, ranking, on_progress, stop, clock)
+        rejected = [turn for turn in batch if _all_rejected(turn) and not turn.is_stopped]
+        if rejected:
+            self._again(rejected, sampling, ranking, on_progress, stop, clock)
+        replies = [self._reply(turn, sampling, ranking) for turn in batch]
+        clock.lap("ranking")
+        return [replace(reply, timings=clock.seconds()) for reply in replies]
+
+    def _read_all(
+        self,
+        conversations: Sequence[str | Sequence[str]],
+        controls: Sequence[ControlsLike] | None,
+        seeds: Sequence[int] | None,
+    ) -> list[_Turn]:
+        """The conversations checked, with what the topic rules say about them."""
         read = [_read(turns) for turns in conversations]
         seeds = [secrets.randbelow(1 << 31) for _ in read] if seeds is None else list(seeds)
         _check_seeds(seeds, len(read))
         asked = _each_controls(controls, len(read))
-        prompts = [self._prompt(turns) for turns in read]
-        prompted = time.perf_counter()
+        for one, turns in zip(asked, read, strict=True):
+            self.steerer.check(one.at((len(turns) + 1) // 2, turns[::-2][::-1]))
+            self._check_rules(one)
+        batch = [
+            _Turn(turns, seed, one, one, Prompt((), 0, 0))
+            for turns, seed, one in zip(read, seeds, asked, strict=True)
+        ]
+        if self.policy is not None:
+            for turn, decision in zip(batch, self.policy.apply_many(read, asked), strict=True):
+                turn.decision, turn.controls = decision, decision.controls
+                turn.notes = decision.notes
+        return batch
+
+    def _check_rules(self, controls: Controls) -> None:
+        if self.policy is None or not controls.rules_off:
+            return
+        known = [rule.name for rule in self.policy.rules]
+        for name in controls.rules_off:
+            if name not in known:
+                raise InputError(f"no topic rule named {name!r}; there are {', '.join(known)}")
+
+    def _draw_all(
+        self,
+        batch: Sequence[_Turn],
+        sampling: Sampling,
+        ranking: Ranking,
+        on_progress: OnProgress | None,
+        stop: Event | None,
+        clock: "_Clock",
+    ) -> None:
+        """Draws, judges and ranks candidates; those that are steered alike in one batch."""
+        alike: dict[object, list[_Turn]] = {}
+        for turn in batch:
+            one = turn.controls
+            is_plain = one.mode == "hidden"  # it reads fusion and limit row by row
+            settings = (one.gradient_settings, one.fusion, one.kl_limit)
+            alike.setdefault((one.mode, None if is_plain else settings), []).append(turn)
+        for group in alike.values():
+            self._draw(group, sampling, ranking, on_progress, stop, clock)
+
+    def _draw(
+        self,
+        batch: Sequence[_Turn],
+        sampling: Sampling,
+        ranking: Ranking,
+        on_progress: OnProgress | None,
+        stop: Event | None,
+        clock: "_Clock",
+    ) -> None:
+        from chatbot.decoding import draw
+        from chatbot.steering import start_steering
+
+        controls = [turn.controls for turn in batch]
         steering = start_steering(
-            self.steerer, asked, read,
+            self.steerer, controls, [turn.turns for turn in batch],
             candidates=sampling.candidates, temperature=sampling.temperature,
         )  # fmt: skip
-        prepared = time.perf_counter()
+        clock.lap("steering")
         drawn = draw(
-            self.backbone, [prompt.ids for prompt in prompts],
-            sampling=sampling, seeds=seeds, steering=steering,
+            self.backbone, [turn.prompt.ids for turn in batch],
+            sampling=sampling, seeds=[turn.drawn_with for turn in batch], steering=steering,
+            perturbation=_perturbation(self.backbone, controls[0], steering),
             on_progress=on_progress, stop=stop,
         )  # fmt: skip
-        decoded = time.perf_counter()
-        replies = []
-        for group, (turns, prompt, seed, rows) in enumerate(
-            zip(read, prompts, seeds, drawn, strict=True)
-        ):
-            candidates = self._candidates(rows, ranking)
+        clock.lap("decoding")
+        worded = [self._candidates(rows, ranking) for rows in drawn]
+        if steering is not None:
+            steering.finish([[one.text for one in candidates] for candidates in worded])
+        for group, (turn, rows, candidates) in enumerate(zip(batch, drawn, worded, strict=True)):
             if steering is not None:
                 candidates = [
                     replace(one, fit=steering.fit(group, row), share=steering.share(group, row))
                     for row, one in enumerate(candidates)
                 ]
-            ranked = rank(candidates, turns, ranking)
-            chosen = _chosen(ranked)
-            steps = max(len(row.ids) for row in rows)
-            trace = Trace(
-                model=dict(self.backbone.identity),
-                turns=turns,
-                seed=seed,
-                sampling=sampling,
-                ranking=ranking,
-                prompt_ids=prompt.ids,
-                dropped_turns=prompt.dropped_turns,
-                truncated_pieces=prompt.truncated_pieces,
-                steps=steps,
-                controls=None if asked[group] == Controls() else asked[group],
-                notes=_notes(prompt, ranked),
-            )
+            turn.candidates = rank(self._judged(turn, candidates), turn.turns, ranking)
+            turn.steps = max(len(row.ids) for row in rows)
+            turn.is_stopped = any(row.finish == "stopped" for row in rows)
             if steering is not None:
-                trace = replace(
-                    trace,
-                    steering=steering.trace(group, chosen.row),
-                    notes=trace.notes + steering.notes(group, chosen.row),
-                )
-            stopped = any(row.finish == "stopped" for row in rows)
-            replies.append(Reply(chosen.text or "...", ranked, trace, seed, stopped=stopped))
-        end = time.perf_counter()
-        timings = {
-            "prompt": prompted - begin,
-            "steering": prepared - prompted,
-            "decoding": decoded - prepared,
-            "ranking": end - decoded,
-            "total": end - begin,
-        }
-        return [replace(reply, timings=timings) for reply in replies]
+                chosen = _chosen(turn.candidates)
+                turn.steering = steering.trace(group, chosen.row)
+                turn.notes += steering.notes(group, chosen.row)
+        clock.lap("ethics")
+
+    def _judged(self, turn: _Turn, candidates: list[Candidate]) -> list[Candidate]:
+        """The candidates with the verdicts of the ethics filter."""
+        if self.ethics is None:
+            return candidates
+        verdicts = self.ethics.assess(turn.turns, [one.text for one in candidates])
+        return [
+            replace(one, verdict=verdict) for one, verdict in zip(candidates, verdicts, strict=True)
+        ]
+
+    def _again(
+        self,
+        batch: Sequence[_Turn],
+        sampling: Sampling,
+        ranking: Ranking,
+        on_progress: OnProgress | None,
+        stop: Event | None,
+        clock: "_Clock",
+    ) -> None:
+        """Draws once more, held neutral, where the filter rejected every candidate.
+
+        Where it rejects all of these as well, the reply is a deflection. The rejected stay behind
+        the others, to be looked at; none of them is ever a turn.
+        """
+        before = [turn.candidates for turn in batch]
+        for turn in batch:
+            turn.controls = replace(
+                turn.controls, strengths={"neutral": 1.0}, schedule=None, mode="hidden",
+                gradient=None, feedback=0.0,
+            )  # fmt: skip
+            turn.notes += ("All candidates were rejected; they were drawn again, held neutral.",)
+            turn.outcome = "regenerated"
+        self._draw_all(batch, sampling, ranking, on_progress, stop, clock)
+        for turn, rejected in zip(batch, before, strict=True):
+            own = tuple(replace(one, row=sampling.candidates + one.row) for one in turn.candidates)
+            if _all_rejected(turn) and not turn.is_stopped:
+                own = (_deflection(turn), *own)
+                turn.steering, turn.outcome = None, "deflected"
+                turn.notes += ("These were rejected too; the reply is a ready-made one.",)
+            turn.candidates = (*own, *rejected)
+
+    def _reply(self, turn: _Turn, sampling: Sampling, ranking: Ranking) -> Reply:
+        decision = turn.decision
+        trace = Trace(
+            model=dict(self.backbone.identity),
+            turns=turn.turns,
+            seed=turn.seed,
+            sampling=sampling,
+            ranking=ranking,
+            prompt_ids=turn.prompt.ids,
+            dropped_turns=turn.prompt.dropped_turns,
+            truncated_pieces=turn.prompt.truncated_pieces,
+            steps=turn.steps,
+            controls=None if turn.asked == Controls() else turn.asked,
+            steered_by=None if turn.controls == turn.asked else turn.controls,
+            rules=() if decision is None else decision.fired,
+            topics={} if decision is None else dict(decision.topics.probabilities),
+            steering=turn.steering,
+            outcome=turn.outcome,
+            notes=_notes(turn.prompt, turn.candidates) + turn.notes,
+        )
+        text = _chosen(turn.candidates).text or "..."
+        return Reply(text, turn.candidates, trace, turn.seed, stopped=turn.is_stopped)
 
     def replay(self, trace: Trace) -> Reply:
         """The reply that `trace` tells of, drawn again: the same pieces on the same device.
@@ -346,8 +527,61 @@ def _each_controls(given: Sequence[ControlsLike] | None, wanted: int) -> list[Co
 
 
 def _chosen(candidates: Sequence[Candidate]) -> Candidate:
-    """The best candidate; where all were dropped, the best one that says anything."""
-    return next((one for one in candidates if one.text), candidates[0])
+    """The best candidate; where all were dropped, the best harmless one that says anything."""
+    harmless = [one for one in candidates if one.dropped != "rejected"]
+    return next((one for one in harmless if one.text), (harmless or candidates)[0])
+
+
+def _perturbation(
+    backbone: "Backbone", controls: Controls, steering: "Steering | None"
+) -> "Perturbation | None":
+    """What takes the steps of the decoder in the modes that follow gradients."""
+    settings = controls.gradient_settings
+    if settings is None or steering is None or controls.mode == "hidden":
+        return None
+    from chatbot.perturbation import Perturbation
+
+    return Perturbation(
+        backbone, settings, steering.pulls, mode=controls.mode, fusion=controls.fusion,
+        kl_limit=controls.kl_limit, note=steering.note_moved,
+    )  # fmt: skip
+
+
+def _all_rejected(turn: _Turn) -> bool:
+    """Whether the ethics filter leaves no candidate that says anything."""
+    spoken = [one for one in turn.candidates if one.text]
+    return bool(spoken) and all(
+        one.verdict is not None and not one.verdict.accepted for one in spoken
+    )
+
+
+def _deflection(turn: _Turn) -> Candidate:
+    """A ready-made reply in the language of the conversation, varied by the seed."""
+    from attribute_models.lexicon import language_of
+
+    known = json.loads(DEFLECTIONS.read_text(encoding="utf-8"))
+    language = next((found for text in turn.turns[::-1] if (found := language_of(text))), "en")
+    unsaid = [text for text in known[language] if text not in turn.turns] or known[language]
+    text = unsaid[turn.seed % len(unsaid)]
+    return Candidate(text, (), 0.0, "end", score=0.0, row=-1)
+
+
+class _Clock:
+    """Seconds of each phase, added up where a phase comes again."""
+
+    def __init__(self) -> None:
+        self._begin = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, phase: str) -> None:
+        """The time since the last call was spent on `phase`."""
+        now = time.perf_counter()
+        self._laps[phase] = self._laps.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    def seconds(self) -> dict[str, float]:
+        """Of each phase, and `total`."""
+        return {**self._laps, "total": self._last - self._begin}
 
 
 def _notes(prompt: Prompt, candidates: Sequence[Candidate]) -> tuple[str, ...]:
