@@ -8,19 +8,23 @@ after it, so that a process killed at any point loses no finished turn.
 Knows nothing of models: a reply comes as the plain values of `Reply.to_dict()`.
 """
 
+import functools
 import json
+import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from chatbot.errors import InputError, StoreError
 from chatbot.prompt import clean_text
+
+log = logging.getLogger(__name__)
 
 Role = Literal["user", "bot"]
 
@@ -124,6 +128,10 @@ class StoredMessage:
         return None if self.reply_json is None else json.loads(self.reply_json)
 
 
+class _UnwritableError(StoreError):
+    """The file cannot be written, for a reason that lies in file or disk."""
+
+
 _MESSAGES = """SELECT messages.*, coalesce(value, 0) AS rating, coalesce(note, '') AS note
     FROM messages LEFT JOIN feedback ON message_id = messages.id"""
 
@@ -142,34 +150,53 @@ class Store:
     """A file of conversations of several owners; may be shared by threads and by processes.
 
     One connection behind a lock: every statement is short, and a store in memory has only one.
+
+    Attributes:
+        notice: what every person who chats must know, in words: that the file could not be
+            written and new messages are kept in memory only. None while all is well.
     """
 
-    def __init__(self, path: str | Path | None = None):
+    def __init__(self, path: str | Path | None = None, *, or_memory: bool = False):
         """Opens the file, making it where there is none.
 
         Args:
             path: None for `default_path()`.
+            or_memory: where the file cannot be written, now or later, go on with a copy in memory
+                and say so in `notice`.
 
         Raises:
-            StoreError: it cannot be opened, is no such file, or was made by a later version.
+            StoreError: it is no such file, or was made by a later version; without `or_memory`
+                also when it cannot be opened.
         """
         self.path = (default_path() if path is None else Path(path)).expanduser()
+        self.notice: str | None = None
+        self._or_memory = or_memory
+        self._last_in_file = 0
+        try:
+            self._make_file()
+            self._open(str(self.path))
+        except _UnwritableError as error:
+            if not or_memory:
+                raise
+            self._open_copy(error)
+
+    def _make_file(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made by hand, so that from the first byte nobody else may read it.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, mode=0o600))
         except OSError as error:
-            raise StoreError(
+            raise _UnwritableError(
                 f"{self.path} cannot be opened: {error.strerror}; give a file that you may write, "
                 "or keep conversations in memory"
             ) from error
-        self._open(str(self.path))
 
     @classmethod
     def in_memory(cls) -> Self:
         """A store that leaves nothing behind when it is closed."""
         store = cls.__new__(cls)
         store.path = Path(":memory:")
+        store.notice, store._or_memory, store._last_in_file = None, False, 0
         store._open(":memory:")
         return store
 
@@ -206,6 +233,46 @@ class Store:
         except BaseException:
             self._connection.close()
             raise
+
+    def _open_copy(self, error: StoreError) -> None:
+        """Goes on in memory, with what the file holds as far as it can be read."""
+        readable = None
+        with suppress(sqlite3.Error):
+            readable = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        self._open(":memory:")
+        if readable is not None:
+            with suppress(sqlite3.Error):  # then it begins empty
+                readable.backup(self._connection)
+            readable.close()
+            self._migrate()
+        self._noticed(error)
+
+    def _go_on_in_memory(self, error: StoreError) -> None:
+        """Puts a copy in memory in the place of the file, which cannot be written any more."""
+        with self._lock:
+            if self.notice is not None:
+                raise error  # not the file, then
+            file, self._connection = self._connection, sqlite3.connect(
+                ":memory:", isolation_level=None, check_same_thread=False
+            )  # fmt: skip
+            try:
+                with self._errors_in_words():
+                    file.backup(self._connection)
+                    self._set_up()
+            except BaseException:
+                self._connection.close()
+                self._connection = file
+                raise
+            file.close()
+            self._noticed(error)
+
+    def _noticed(self, error: StoreError) -> None:
+        self._last_in_file = self._rows("SELECT coalesce(max(id), 0) FROM conversations")[0][0]
+        self.notice = (
+            f"{error}. From now on messages are kept in memory only and are lost when the program "
+            "ends: export what matters, then put it right and start again"
+        )
+        log.warning("%s", self.notice)
 
     def _set_up(self) -> None:
         self._connection.row_factory = sqlite3.Row
@@ -274,7 +341,30 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {_in_words(error)}") from error
+            kind = _UnwritableError if _is_unwritable(error) else StoreError
+            raise kind(f"{self.path}: {_in_words(error)}") from error
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _going_on(
+    write: Callable[Concatenate["Conversations", P], R],
+) -> Callable[Concatenate["Conversations", P], R]:
+    """A method that writes once more, into memory, where the file cannot be written."""
+
+    @functools.wraps(write)
+    def write_somewhere(chats: "Conversations", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return write(chats, *args, **kwargs)
+        except _UnwritableError as error:
+            if not chats._store._or_memory:
+                raise
+            chats._store._go_on_in_memory(error)
+            return write(chats, *args, **kwargs)
+
+    return write_somewhere
 
 
 class Conversations:
@@ -290,6 +380,7 @@ class Conversations:
 
     # -- conversations
 
+    @_going_on
     def create(self, title: str = "") -> StoredConversation:
         """A new, empty conversation; without a title it takes that of its first message."""
         now = time.time()
@@ -325,6 +416,7 @@ class Conversations:
             raise InputError(f"there is no conversation {conversation_id}; it may be deleted")
         return _conversation(rows[0])
 
+    @_going_on
     def rename(self, conversation_id: int, title: str) -> None:
         """Gives it another title, of which the first `MAX_TITLE` characters are kept."""
         if not _title(title):
@@ -336,8 +428,17 @@ class Conversations:
             )
 
     def delete(self, conversation_id: int) -> None:
-        """Deletes it with all its messages, from the disk too."""
+        """Deletes it with all its messages, from the disk too.
+
+        Raises:
+            StoreError: also where it lies in a file that cannot be written any more.
+        """
         self.get(conversation_id)
+        if conversation_id <= self._store._last_in_file:
+            raise StoreError(
+                f"it lies in {self._store.path}, which cannot be written, so it cannot be deleted; "
+                "put that right and start again"
+            )
         self._store._delete("id = ? AND owner = ?", conversation_id, self._owner)
 
     # -- messages
@@ -406,6 +507,7 @@ class Conversations:
         """
         return self._add(conversation_id, parent_id, "bot", content, reply, controls)
 
+    @_going_on
     def show(self, message_id: int) -> None:
         """Shows the branch of a message, down to its newest end."""
         message = self.message(message_id)
@@ -423,6 +525,7 @@ class Conversations:
                 (leaf_id, message.conversation_id),
             )
 
+    @_going_on
     def rate(self, message_id: int, value: int, note: str = "") -> None:
         """Keeps what the person thinks of a message: 1 liked, -1 disliked, 0 takes it back."""
         if value not in (-1, 0, 1):
@@ -452,6 +555,7 @@ class Conversations:
             if tree:
                 yield line_of(conversation, self.thread(conversation_id), tree)
 
+    @_going_on
     def import_lines(self, lines: Iterable[str]) -> list[int]:
         """Adds the conversations of exported lines, all or none; gives their ids.
 
@@ -489,6 +593,7 @@ class Conversations:
                 made.append(conversation_id)
         return made
 
+    @_going_on
     def _add(
         self,
         conversation_id: int,
@@ -590,6 +695,14 @@ def _title(text: str) -> str:
 def _storable(text: str) -> str:
     """The text with halves of characters, which cannot be written as UTF-8, replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_unwritable(error: sqlite3.Error) -> bool:
+    """Whether the file, or its disk, takes no more; what is read from it may still be right."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+    )  # fmt: skip
 
 
 def _in_words(error: sqlite3.Error) -> str:

@@ -1,0 +1,122 @@
+"""The command `chatbot serve`: its options, and the chat page in the same process."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from ui.api import commands
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command would serve, instead of serving it."""
+    calls = []
+    monkeypatch.setattr(commands, "_serve_here", lambda *given: calls.append(given))
+    return calls
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(commands.app, list(arguments), env=environment)
+
+
+def test_options_come_before_the_environment_and_that_before_defaults(asked):
+    result = run("--max-batch", "3", CHATBOT_MAX_BATCH="5", CHATBOT_MAX_QUEUE="7")
+    assert result.exit_code == 0, result.output
+    ((serving, name, model, *_),) = asked
+    assert (serving.max_batch, serving.max_queue, serving.max_body) == (3, 7, 1 << 20)
+    assert (name, model) == ("meena", None)
+
+
+def test_the_key_is_read_from_the_environment_and_never_shown(asked):
+    run("--model", "some/folder", CHATBOT_API_KEY="secret")
+    ((serving, name, *_),) = asked
+    assert (serving.api_key, name) == ("secret", "folder")
+    assert "secret" not in repr(serving)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--api-key", " "], "the API key is empty"),
+        (["--replicas", "2"], "more than one need --engine ray"),
+        (["--engine", "ray", "--ui"], "leave out --ui"),
+    ],
+)
+def test_what_cannot_be_served_is_told(asked, arguments, told):
+    result = run(*arguments)
+    assert told in str(result.exception)
+    assert asked == []
+
+
+def test_the_page_and_the_api_share_a_process_and_its_batches(serve, tiny_bot):
+    from gradio_client import Client
+
+    served = serve(tiny_bot, lambda app, service: commands.mount_page(app, service, ":memory:"))
+    assert httpx.get(served.url, follow_redirects=True).url.path.rstrip("/") == "/ui"
+    page = Client(f"{served.url}/ui/", verbose=False)
+    try:
+        # Who asks, what is said, then every setting as the page shows it at first.
+        (send,) = (one for one in page.config["dependencies"] if one["api_name"] == "send")
+        parts = {one["id"]: one for one in page.config["components"]}
+        inputs = [parts[number] for number in send["inputs"]]
+        kept, draft, *shown = (one for one in inputs if one["type"] != "state")
+        assert (kept["type"], draft["type"]) == ("browserstate", "textbox")
+        ann = {"id": "a" * 43, "conversation_id": None, "language": "en"}
+        settings = [one["props"].get("value") for one in shown]
+        *_, end = page.submit(ann, "Hello!", *settings, api_name="/send")
+    finally:
+        page.close()
+    assert "Hello!" in end[1]
+    assert 'class="problem"' not in end[2]
+    assert served.metric("chatbot_batch_size_count") >= 1
+    assert served.client().models.list().data[0].id == "tiny"
+
+
+def test_a_port_that_is_taken_is_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("--port", str(taken.getsockname()[1]))
+    assert "cannot be listened at" in str(result.exception)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(tiny_model_dir, tmp_path):
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    arguments = ["--port", port, "--model", tiny_model_dir, "--name", "tiny", "--ui"]
+    arguments += ["--data", tmp_path / "chats.sqlite3", "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ui.api.commands", *map(str, arguments)], cwd=ROOT
+    )
+    try:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            time.sleep(0.5)
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi!"}], "candidates": 3}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+        assert answer.json()["choices"][0]["message"]["content"]
+        assert "<html" in httpx.get(f"{url}/ui/").text
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert process.returncode == 0

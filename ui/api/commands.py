@@ -1,0 +1,258 @@
+"""The command `chatbot serve`."""
+
+import os
+import socket
+import threading
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatbot.errors import InputError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from chatbot.store import Store
+    from ui.api.server import ServedBot, Service, Serving
+
+app = typer.Typer(name="serve", help="The HTTP API.")
+
+SHIPPED_NAME = "meena"
+"""The shipped model, as clients name it."""
+
+
+class Engine(StrEnum):
+    """Where replies are made."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    host: Annotated[
+        str, typer.Option(envvar="CHATBOT_HOST", help="Address to listen at.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="CHATBOT_PORT", min=1, max=65535, help="To listen at.")
+    ] = 8000,
+    model: Annotated[
+        str | None,
+        typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(envvar="CHATBOT_MODEL_NAME", help="The model's name for clients."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")
+    ] = "auto",
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CHATBOT_API_KEY",
+            help="Asked of every client of /v1; better given in the environment, as others on "
+            "this machine can read command lines.",
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int,
+        typer.Option(envvar="CHATBOT_MAX_BATCH", min=1, help="Conversations answered together."),
+    ] = 8,
+    batch_window_ms: Annotated[
+        float,
+        typer.Option(
+            envvar="CHATBOT_BATCH_WINDOW_MS", min=0, max=10_000,
+            help="A batch that is not full waits so long for others to join.",
+        ),
+    ] = 15.0,
+    max_queue: Annotated[
+        int,
+        typer.Option(
+            envvar="CHATBOT_MAX_QUEUE", min=1,
+            help="Requests that may wait; more are answered with status 429.",
+        ),
+    ] = 64,
+    max_body_kb: Annotated[
+        int, typer.Option(envvar="CHATBOT_MAX_BODY_KB", min=1, help="Of a request, in KiB.")
+    ] = 1024,
+    max_messages: Annotated[
+        int, typer.Option(envvar="CHATBOT_MAX_MESSAGES", min=1, help="Of a conversation.")
+    ] = 256,
+    max_candidates: Annotated[
+        int, typer.Option(envvar="CHATBOT_MAX_CANDIDATES", min=1, help="Drawn for a reply.")
+    ] = 64,
+    ui: Annotated[
+        bool, typer.Option("--ui", envvar="CHATBOT_UI", help="Show the chat page at /ui too.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CHATBOT_DATA", metavar="FILE",
+            help="With --ui: where chats are kept; :memory: forgets them at the end.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(envvar="CHATBOT_ENGINE", help="ray: several replicas, by Ray Serve."),
+    ] = Engine.LOCAL,
+    replicas: Annotated[
+        int, typer.Option(envvar="CHATBOT_REPLICAS", min=1, help="With --engine ray.")
+    ] = 1,
+) -> None:  # fmt: skip
+    """Serve replies over HTTP, as OpenAI's clients expect them.
+
+    Every option can be given in the environment, too; what is given here comes first.
+    """
+    from ui.api.schema import Limits
+    from ui.api.server import Serving
+
+    serving = Serving(
+        api_key=api_key,
+        max_body=max_body_kb * 1024,
+        max_queue=max_queue,
+        max_batch=max_batch,
+        batch_window_s=batch_window_ms / 1000,
+        limits=Limits(max_messages, max_candidates),
+    )
+    name = name or (SHIPPED_NAME if model is None else Path(model).name)
+    if engine is Engine.RAY:
+        if ui:
+            raise InputError(
+                "the chat page keeps a visitor's state in one process, which replicas are not; "
+                "leave out --ui, and run `chatbot ui` beside it"
+            )
+        from ui.api.scale import serve_on_ray
+
+        serve_on_ray(
+            serving, name=name, model=model, device=device, host=host, port=port,
+            replicas=replicas,
+        )  # fmt: skip
+        return
+    if replicas != 1:
+        raise InputError(f"replicas is {replicas}; more than one need --engine ray")
+    _serve_here(serving, name, model, device, host, port, data if ui else None, ui)
+
+
+def _serve_here(
+    serving: "Serving",
+    name: str,
+    model: str | None,
+    device: str,
+    host: str,
+    port: int,
+    data: str | None,
+    with_page: bool,
+) -> None:
+    """Listens at once; requests are answered when the model has been loaded."""
+    listener = _listen(host, port)
+    typer.echo("Starting ...", err=True)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+    import uvicorn
+
+    from ui.api.server import Service, build
+
+    if with_page:
+        import gradio  # noqa: F401  # before a second thread imports: modules can be met half-made
+    bot = loading(model, device)
+    service = Service(bot, name, serving)
+    app = build(service)
+    address = f"http://{host}:{port}"
+    with ExitStack() as stack:
+        if with_page:
+            stack.enter_context(mount_page(app, service, data))
+            typer.echo(f"The chat page: {address}/ui", err=True)
+        bot.add_done_callback(_tell_loaded)
+        key = ", with the API key" if serving.api_key else ""
+        typer.echo(f"The API: {address}/v1, model {name!r}{key}. Ctrl-C ends.", err=True)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"port {port} of {host} cannot be listened at ({error}); give another --port"
+        ) from error
+
+
+def loading(model: str | None, device: str) -> "Future[ServedBot]":
+    """The bot, which a thread loads beside everything else."""
+    bot: Future[ServedBot] = Future()
+
+    def load() -> None:
+        try:
+            from chatbot.bot import Chatbot
+            from chatbot.console import quiet_libraries
+
+            quiet_libraries()
+            bot.set_result(Chatbot.load(model, device=device))
+        except BaseException as error:  # told where the result is waited for
+            bot.set_exception(error)
+
+    threading.Thread(target=load, daemon=True).start()
+    return bot
+
+
+def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
+    """Shows the chat page at /ui, answered by the same batches as the API; gives its chats.
+
+    Args:
+        data: file of the chats, ":memory:" for none; None for the usual place.
+    """
+    import gradio as gr
+    from fastapi.responses import RedirectResponse
+
+    from chatbot.store import Store
+    from ui import app as page
+    from ui.api.batching import BatchedBot
+    from ui.handlers import Service as PageService
+    from ui.turns import Bot, Turns
+
+    batched: Future[Bot] = Future()
+
+    def begin(loaded: "Future[ServedBot]") -> None:
+        if loaded.exception() is not None:
+            batched.set_exception(loaded.exception())
+        else:
+            assert service.batcher is not None  # made by the callback that was added first
+            batched.set_result(BatchedBot(service.batcher, loaded.result().steerer))
+
+    service.loading.add_done_callback(begin)
+    file = None if data is None else Path(data)
+    store = Store.in_memory() if data == ":memory:" else Store(file, or_memory=True)
+    demo = page.build(PageService(Turns(batched), store))
+    gr.mount_gradio_app(
+        app, demo.queue(max_size=64), path="/ui", server_name="127.0.0.1", footer_links=[],
+        run_history=False, show_error=True, max_file_size="64mb", ssr_mode=False,
+        enable_monitoring=False, **page.look(),
+    )  # fmt: skip
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/ui/")
+
+    return store
+
+
+def _tell_loaded(bot: "Future[ServedBot]") -> None:
+    error = bot.exception()
+    told = "The model is ready." if error is None else f"The model cannot be loaded: {error}"
+    typer.echo(told, err=True)
+
+
+def main() -> None:
+    """Runs the command alone."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
