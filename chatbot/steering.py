@@ -546,15 +546,18 @@ class Steering:
     ) -> tuple[Tensor, Tilted]:
         """The prices (B, A) at which each bag has the mass that its own price alone would buy."""
         active = price != 0
-        if not bool((active.sum(1) > 1).any()):
+        shared = active.sum(1) > 1  # a row with one attribute is as it is alone, whoever is beside
+        if not bool(shared.any()):
             return price, tilt(field_, price)
         bought = alone(field_, price)
         total = (bought * active).sum(1, keepdim=True)
         wanted = bought * (MOST_MASS / total.clamp_min(MOST_MASS))
         guess = together(price, before, wanted, active)
-        solved, after = solve(field_, wanted, guess, active, tolerance=_MISS / 2)
+        solved, _ = solve(field_, wanted, guess, active, tolerance=_MISS / 2)
+        solved = torch.where(shared[:, None], solved, price)
+        after = tilt(field_, solved)
         missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
-        for row, is_missed in zip(rows, missed.tolist(), strict=True):
+        for row, is_missed in zip(rows, (missed & shared[:, None]).tolist(), strict=True):
             for goal in row.goals.values():
                 goal.missed += is_missed[goal.column]
         return solved, after

@@ -232,6 +232,22 @@ def started(bot):
     return start
 
 
+def test_a_row_with_one_attribute_does_not_see_a_row_with_several(bot):
+    """Solving for several must not touch a row that needs none of it, not even by rounding."""
+    asked = [Controls({"joy": 0.9}, spread=(1.0,)), Controls({"joy": 0.4, "game": 0.8})]
+    logits = 3 * torch.randn(2, bot.backbone.vocab_size, generator=torch.Generator().manual_seed(3))
+
+    def first(controls):
+        steering = start_steering(
+            bot.steerer, controls, [["hello there"]] * len(controls), candidates=1, temperature=1.0
+        )
+        rows = logits[: len(controls)].clone()
+        steering.shift(rows, torch.zeros(len(rows), 1))
+        return rows[0]
+
+    assert torch.allclose(first(asked), first(asked[:1]), atol=1e-5)
+
+
 @pytest.fixture
 def logits(bot):
     generator = torch.Generator().manual_seed(8)
