@@ -108,7 +108,7 @@ class Chatbot:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        guarded: bool = False,  # TEMP
+        guarded: bool = True,
     ) -> "Chatbot":
         """A bot with the shipped generator, or with the model of a folder or hub name.
 

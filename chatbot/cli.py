@@ -45,6 +45,9 @@ ControlsText = Annotated[
 Bags = Annotated[
     list[Path], typer.Option("--bag", help="A word list of your own; its name is the attribute.")
 ]
+Guarded = Annotated[
+    bool, typer.Option("--guarded/--unguarded", help="With the topic rules and ethics filter.")
+]
 Novelty = Annotated[float, typer.Option(help="Weight against replies that fit anything.")]
 
 _SAMPLING, _RANKING = Sampling(), Ranking()
@@ -78,6 +81,7 @@ def respond(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    guarded: Guarded = True,
 ) -> None:
     """Answer one message, or a conversation given turn by turn."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
@@ -85,7 +89,7 @@ def respond(
     asked = Controls.parse(controls)
     if seed is not None:
         check_seed(seed)
-    bot = _load(model, device, bag)
+    bot = _load(model, device, bag, guarded=guarded)
     reply = bot.respond(text, controls=asked, seed=seed, sampling=sampling, ranking=ranking)
     if as_json:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False, indent=1))
@@ -106,6 +110,7 @@ def chat(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    guarded: Guarded = True,
 ) -> None:
     """Talk with the bot in the terminal."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
@@ -115,7 +120,7 @@ def chat(
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a broken byte does not end the chat
     typer.echo("Loading the bot ...", err=True)
-    bot = _load(model, device, bag)
+    bot = _load(model, device, bag, guarded=guarded)
     bot.check(asked)
     conversation = bot.conversation(
         controls=asked, sampling=sampling, ranking=Ranking(novelty=novelty)
@@ -239,13 +244,15 @@ class TerminalChat:
             typer.echo(f"Saved {len(self.conversation.turns)} turns to {argument}.")
 
 
-def _load(model: str | None, device: str, bags: Sequence[Path]) -> "Chatbot":
+def _load(
+    model: str | None, device: str, bags: Sequence[Path], *, guarded: bool
+) -> "Chatbot":
     from transformers.utils import logging as transformers_logging
 
     from chatbot.bot import Chatbot
 
     transformers_logging.disable_progress_bar()
-    bot = Chatbot.load(model, device=device)
+    bot = Chatbot.load(model, device=device, guarded=guarded)
     for file in bags:
         bot.add_attribute(file)
     return bot

@@ -12,7 +12,6 @@ from chatbot.controls import Controls
 from chatbot.errors import InputError
 from chatbot.policy import Fired
 
-
 MAX_CANDIDATES = 256
 MAX_NEW_TOKENS = 128
 

@@ -10,6 +10,7 @@ from chatbot.cli import (
     Candidates,
     ControlsText,
     Device,
+    Guarded,
     MaxNewTokens,
     Model,
     Novelty,
@@ -20,8 +21,14 @@ from chatbot.cli import (
 from chatbot.console import progress, quiet_libraries
 from chatbot.controls import Controls
 from chatbot.types import Ranking, Sampling
+from eval.control.commands import control, judge_app
+from eval.ssa.commands import app as ssa_app
 
 app = typer.Typer(name="eval", help="Numbers about the bot, offline.", no_args_is_help=True)
+
+app.command()(control)
+app.add_typer(judge_app)
+app.add_typer(ssa_app)
 
 _SAMPLING, _RANKING = Sampling(), Ranking()
 
@@ -72,6 +79,7 @@ def respond(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    guarded: Guarded = True,
 ) -> None:
     """Answer every context, with the options of `chatbot respond`.
 
@@ -88,10 +96,63 @@ def respond(
         ranking=Ranking(novelty=novelty),
     )
     quiet_libraries()
-    bot = Chatbot.load(model, device=device)
+    bot = Chatbot.load(model, device=device, guarded=guarded)
     for file in bag:
         bot.add_attribute(file)
     n_answered = respond_file(
         bot, in_path, out_path, settings, watch=lambda x: progress(x, "respond")
     )
     typer.echo(f"{n_answered} contexts answered, see {out_path}", err=True)
+
+
+@app.command()
+def ethics(
+    in_path: Annotated[
+        Path, typer.Argument(metavar="IN", help='Lines of {"text": ..., "context": [...]?}.')
+    ],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the lines judged.")],
+    exemplars: Annotated[
+        list[Path], typer.Option(help="Examples of your own, JSON lines of side, text, context.")
+    ] = [],  # noqa: B006  # typer copies it
+    folder: Annotated[
+        Path | None, typer.Option("--filter", help="Filter folder; the shipped one if left out.")
+    ] = None,
+) -> None:
+    """Judge every text as a reply to its context by the ethics filter.
+
+    Each line of OUT has all keys of its input line and risk (0 to 1), category, accepted and
+    nearest, the most similar example. Lines already in OUT are kept.
+    """
+    from chatbot.ethics import EthicsFilter
+    from eval.ethics import judge_file
+
+    quiet_libraries()
+    judge = EthicsFilter.load(folder)
+    for file in exemplars:
+        judge = judge.with_exemplars(file)
+    n_judged = judge_file(judge, in_path, out_path, watch=lambda x: progress(x, "ethics"))
+    typer.echo(f"{n_judged} texts judged, see {out_path}", err=True)
+
+
+@app.command()
+def sensitive(
+    in_path: Annotated[
+        Path, typer.Argument(metavar="IN", help='Lines of {"text": ...} or {"context": [...]}.')
+    ],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the lines read.")],
+    rules: Annotated[
+        Path | None, typer.Option(help="A file of rules in the place of the shipped ones.")
+    ] = None,
+) -> None:
+    """Tell which sensitive topic every message is about and which rules fire on it.
+
+    Each line of OUT has all keys of its input line and topic, score (the topic's probability) and
+    rules. With context and text, the text is the last turn. Lines already in OUT are kept.
+    """
+    from chatbot.policy import SHIPPED, Policy
+    from eval.sensitive import sensitive_file
+
+    quiet_libraries()
+    policy = Policy.load(rules or SHIPPED)
+    n_read = sensitive_file(policy, in_path, out_path, watch=lambda x: progress(x, "sensitive"))
+    typer.echo(f"{n_read} messages read, see {out_path}", err=True)

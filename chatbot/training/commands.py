@@ -176,7 +176,7 @@ def samples(
     from chatbot.training.samples import OPENINGS, self_chats, write_samples
 
     quiet_libraries()
-    dialogues = self_chats(Chatbot.load(model))
+    dialogues = self_chats(Chatbot.load(model, guarded=False))
     write_samples(progress(dialogues, "talking", length=len(OPENINGS)), out)
 
 
@@ -192,3 +192,38 @@ def card(
 
     quiet_libraries()
     typer.echo(str(make_card(model, runs=run, valid=valid, samples=samples)))
+
+
+@app.command("korean-encoder")
+def korean_encoder(
+    pairs: Annotated[Path, typer.Option(help='Lines of {"en": ..., "ko": ..., "split": ...}.')],
+    out: Annotated[Path, typer.Option(help="Folder to write, replaced whole.")],
+    labelled: Annotated[
+        list[Path], typer.Option(help='Lines of {"text": ..., "label": ..., "split": ...}.')
+    ] = [],  # noqa: B006  # typer copies it
+) -> None:
+    """Teach the Korean text encoder the vector space of the English one."""
+    from chatbot.embedding import Embedder
+    from chatbot.training import korean_encoder as lessons
+    from chatbot.training.folders import replace_folder
+
+    quiet_libraries()
+    pairs_of = lessons.read_pairs(pairs)
+    sets = {file.name: lessons.read_labelled(file) for file in labelled}
+    teacher = Embedder.load_english()
+    korean, english = zip(*pairs_of["train"], strict=True)
+    vectors = teacher.encode(english)
+    with typer.progressbar(length=100, label="teaching", file=sys.stderr) as bar:
+        student = lessons.train(
+            korean,
+            vectors,
+            sets,
+            watch=lambda step, steps, _: bar.update(step * 100 // steps - bar.pos),
+        )
+    replace_folder(out, student.save)
+    kept = pairs_of["valid"][:1_000]
+    right, cosine = lessons.retrieval(student, kept, teacher.encode([en for _, en in kept]))
+    typer.echo(
+        f"of {len(kept)} Korean sentences {right:.1%} find their translation, mean cosine "
+        f"{cosine:.3f}; see {out}"
+    )

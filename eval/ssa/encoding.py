@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
-from chatbot.embedding import _minilm
+from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError
 from eval.ssa.model import Ids, PairReader, Plausibility
 
@@ -93,7 +93,7 @@ class Encoders:
 
 def new_reader() -> tuple[Plausibility, Any]:
     """A reader with MiniLM's weights and an untrained head, and the tokenizer."""
-    return Plausibility(_new_encoder()), AutoTokenizer.from_pretrained(_minilm())
+    return Plausibility(_new_encoder()), AutoTokenizer.from_pretrained(minilm_folder())
 
 
 def save_reader(network: Plausibility, file: Path) -> None:
@@ -103,7 +103,7 @@ def save_reader(network: Plausibility, file: Path) -> None:
 
 def _new_encoder() -> BertModel:
     encoder: BertModel = BertModel.from_pretrained(
-        _minilm(), dtype=torch.float32, use_safetensors=True
+        minilm_folder(), dtype=torch.float32, use_safetensors=True
     )
     return encoder
 

@@ -1,0 +1,131 @@
+"""The commands below `chatbot ethics`: look at the filter, train it, see what its limits cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatbot.console import quiet_libraries
+
+if TYPE_CHECKING:
+    from chatbot.training.ethics import Score
+    from chatbot.types import Verdict
+
+app = typer.Typer(
+    name="ethics", help="The filter that rejects unethical replies.", no_args_is_help=True
+)
+
+Data = Annotated[
+    list[Path],
+    typer.Option(help="Folder of labelled replies and of dialogues; may be given several times."),
+]
+Folder = Annotated[
+    Path | None, typer.Option("--filter", help="Folder of a filter; the shipped one if left out.")
+]
+
+
+@app.command()
+def inspect(
+    text: Annotated[list[str] | None, typer.Argument(help="Replies to judge.")] = None,
+    context: Annotated[
+        list[str],
+        typer.Option(help="A turn before the reply; may be given several times, oldest first."),
+    ] = [],  # noqa: B006  # typer copies it
+    exemplars: Annotated[
+        list[Path], typer.Option(help="Examples of your own, JSON lines of side, text, context.")
+    ] = [],  # noqa: B006
+    folder: Folder = None,
+) -> None:
+    """Judge replies; without any, tell what the filter consists of."""
+    from chatbot.ethics import EthicsFilter
+
+    quiet_libraries()
+    ethics = EthicsFilter.load(folder)
+    for file in exemplars:
+        ethics = ethics.with_exemplars(file)
+    if not text:
+        typer.echo(_described(ethics.describe()))
+        return
+    for reply, verdict in zip(text, ethics.assess(context, text), strict=True):
+        typer.echo(f"{reply}\n{_told(verdict)}")
+
+
+def _told(verdict: "Verdict") -> str:
+    word = "accepted" if verdict.accepted else f"rejected ({verdict.reason}, {verdict.category})"
+    nearest = f"{verdict.similarity:.2f} {verdict.nearest}"
+    return f"  risk {verdict.risk:.3f}  {word}\n  nearest: {nearest}"
+
+
+def _described(facts: "dict[str, object]") -> str:
+    return "\n".join(f"{name:12}{value}" for name, value in facts.items())
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder to write, replaced whole.")],
+) -> None:
+    """Train the filter on the folders and our examples; print what it does on validation rows."""
+    from chatbot.embedding import Embedder
+    from chatbot.ethics_probe import save_probe
+    from chatbot.example_set import save_vectors
+    from chatbot.exemplars import shipped_exemplars
+    from chatbot.training import ethics as training
+    from chatbot.training.folders import replace_folder
+
+    quiet_libraries()
+    lesson = training.Lesson()
+    rows = training.read_rows(data, lesson)
+    typer.echo(f"{len(rows):,} rows", err=True)
+    taught = training.train(rows, shipped_exemplars(), Embedder.load(), lesson)
+
+    def fill(folder: Path) -> None:
+        save_probe(taught.probe, folder)
+        save_vectors(taught.example_vectors, folder)
+
+    replace_folder(out, fill)
+    typer.echo(_table(taught.scores))
+    typer.echo(f"thresholds {dict(taught.probe.config.threshold)}, see {out}")
+
+
+@app.command()
+def calibrate(data: Data, folder: Folder = None) -> None:
+    """Print what the filter does on validation rows, and what other thresholds would do."""
+    import numpy as np
+
+    from chatbot.ethics import EthicsFilter
+    from chatbot.training import ethics as training
+
+    quiet_libraries()
+    ethics = EthicsFilter.load(folder)
+    rows = [row for row in training.read_rows(data, training.Lesson()) if row.split != "train"]
+    verdicts = training.filter_verdicts(ethics, rows)
+    risks = np.array([verdict.risk for verdict in verdicts])
+    typer.echo(_table(training.score_rows(rows, risks, ethics.probe.config.threshold)))
+    typer.echo("\nlanguage  threshold  ordinary replies rejected  precision  recall")
+    for row in training.threshold_rows(rows, risks, ethics.probe.config.threshold):
+        mark = " *" if row.is_used else ""
+        typer.echo(
+            f"{row.language:8}{row.threshold:11.3f}{row.ordinary_rejected:27.2%}"
+            f"{row.precision:11.1%}{row.recall:8.1%}{mark}"
+        )
+    typer.echo("* in use; precision and recall are those of labelled rows")
+    typer.echo("\nrejected as      lang   rows  precision")
+    for (category, language), (n, right) in training.category_precision(rows, verdicts).items():
+        typer.echo(f"{category:16}{language:>5}{n:7}{right:11.1%}")
+
+
+def _table(scores: "tuple[Score, ...] | list[Score]") -> str:
+    """One line a source."""
+    lines = [
+        f"{'source':40}{'lang':>5}{'rows':>7}{'bad':>6}{'F1@0.5':>8}{'F1@cut':>8}{'rejected':>10}"
+    ]
+    for one in scores:
+        both = [
+            f"{f:8.3f}" if f is not None else f"{'-':>8}" for f in (one.macro_f1_half, one.macro_f1)
+        ]
+        lines.append(
+            f"{one.source:40}{one.language:>5}{one.n:7}{one.n_unethical:6}{both[0]}{both[1]}"
+            f"{one.rejected:10.1%}"
+        )
+    return "\n".join(lines)

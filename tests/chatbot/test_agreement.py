@@ -1,0 +1,30 @@
+"""A yes is found by its words, and taken back by others."""
+
+import pytest
+
+from chatbot.agreement import agrees
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Yes.", "Um, yes.", "yeah, totally", "Oh, you're right!", "I agree with you.", "Of course",
+        "That's a good idea.", "Haha, so true", "Me too!", "That is true, I think.",
+        "네, 맞아요.", "응 나도 그렇게 생각해", "맞아 ㅋㅋ", "당연하지!", "그러게 말이야.",
+    ],
+)  # fmt: skip
+def test_a_yes(reply):
+    assert agrees(reply)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "No.", "Yes, but that's not fair.", "I don't agree.", "Why do you say that?", "", "...",
+        "You are right to be sad, but nobody deserves that.", "Yesterday I was at home.",
+        "I'm sorry to hear that.", "Sure, you could talk to someone instead.",
+        "아니요.", "네, 하지만 그건 너무해요.", "글쎄, 잘 모르겠어.", "왜 그렇게 생각해?",
+    ],
+)  # fmt: skip
+def test_no_yes(reply):
+    assert not agrees(reply)
