@@ -4,6 +4,7 @@ Every event gives the whole picture again: the screen, the three drawings, the c
 the browser keeps. While a reply is made only its progress is sent.
 """
 
+import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +14,25 @@ import gradio as gr
 
 from chatbot.errors import InputError
 from ui import drawing, handlers, panel
+from ui.components import Page, labels_of
 from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
-from ui.texts import LANGUAGES, Language, attribute_name, text
+from ui.inspector import inspector_html
+from ui.panel_wiring import (
+    LIGHT,
+    PRIVATE,
+    PanelState,
+    panel_picture,
+    preset_choices,
+    read_panel_state,
+    wire_comparison,
+    wire_presets,
+    wire_schedule,
+)
+from ui.texts import text
 
 HERE = Path(__file__).parent
 _CSS_FILE = HERE / "style.css"
-_PRESSES = (HERE / "presses.js").read_text(encoding="utf-8")
 _PAGE_SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
-
-# Not a secret: Gradio asks for one to scramble what lies in the browser, and a random one would
-# lose the visitor's chats whenever the program starts again.
-_SCRAMBLE = "controllable-chatbot"
 
 
 def theme() -> gr.themes.Base:
@@ -63,6 +72,15 @@ def theme() -> gr.themes.Base:
     )
 
 
+def look() -> dict[str, Any]:
+    """What makes a page ours, wherever it is shown."""
+    return {
+        "theme": theme(),
+        "css_paths": _CSS_FILE,
+        "js": f"() => {{ {_PAGE_SCRIPT} }}",
+    }
+
+
 def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks, str]:
     """Opens the page; gives it with its address.
 
@@ -72,7 +90,7 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
     demo = build(service)
     _, url, _ = demo.queue(max_size=64).launch(
         server_name=host,
-        server_port=port,
+        server_port=port or _free_port(host),
         prevent_thread_lock=True,
         quiet=True,
         show_error=True,
@@ -83,11 +101,16 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
         run_history=False,
         enable_monitoring=False,
         max_file_size="64mb",
-        theme=theme(),
-        css_paths=_CSS_FILE,
-        js=f"() => {{ {_PAGE_SCRIPT} }}",
+        **look(),
     )
     return demo, url
+
+
+def _free_port(host: str) -> int:
+    """A port that nobody listens at; Gradio's own search leaves sockets open."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def build(service: Service) -> gr.Blocks:
@@ -100,133 +123,12 @@ def build(service: Service) -> gr.Blocks:
         delete_cache=(3600, 3600),
     )
     with demo:
-        page = _Page()
+        page = Page()
         _wire(page, service, demo)
     return demo
 
 
-class _Page:
-    """The components, in the order in which they are seen."""
-
-    def __init__(self) -> None:
-        self.kept = gr.BrowserState(None, storage_key="controllable-chatbot", secret=_SCRAMBLE)
-        self.screen = gr.State(Screen())
-        self.labels: list[tuple[Any, dict[str, str]]] = []
-        """Components with the names of the texts they show."""
-        self.settings: dict[str, Any] = {}
-        self._defaults: dict[str, Any] = {}
-        with gr.Sidebar(width=280, elem_id="left"):
-            self._chats()
-        with gr.Column(elem_id="main"):
-            self._conversation()
-        with gr.Sidebar(width=400, position="right", open=False, elem_id="right") as self.right:
-            self._panels()
-
-    def _chats(self) -> None:
-        self.brand = gr.HTML(elem_id="brand", apply_default_css=False)
-        self.new = self._labelled(gr.Button(elem_id="new", size="md"), value="new")
-        self.search = self._labelled(
-            gr.Textbox(show_label=False, container=False, elem_id="search"),
-            placeholder="search", label="search",
-        )  # fmt: skip
-        self.chats = gr.HTML(elem_id="chats", js_on_load=_PRESSES, apply_default_css=False)
-        with gr.Row(elem_id="exchange"):
-            self.take_out = self._labelled(gr.Button(size="sm", min_width=80), value="export")
-            self.bring_in = self._labelled(
-                gr.UploadButton(
-                    "…", file_types=[".jsonl"], type="filepath", size="sm", min_width=80
-                ),
-                label="import",
-            )
-        choices = [(name, language) for language, name in LANGUAGES.items()]
-        self.language = self._labelled(
-            gr.Radio(choices, value="en", show_label=False, container=False, elem_id="language"),
-            label="language",
-        )
-        self.exported = gr.Textbox(visible="hidden")
-
-    def _conversation(self) -> None:
-        with gr.Column(elem_id="scroller"), gr.Column(elem_id="scrolled"):
-            self.conversation = gr.HTML(
-                elem_id="conversation", js_on_load=_PRESSES, apply_default_css=False
-            )
-            self.status = gr.HTML(elem_id="status", apply_default_css=False)
-        with gr.Column(elem_id="composer"):
-            with gr.Row(visible=False, elem_id="editing") as self.editing:
-                self.editing_told = gr.HTML()
-                self.leave_edit = self._labelled(gr.Button(size="sm", min_width=80), value="cancel")
-            self.draft = self._labelled(
-                gr.Textbox(
-                    show_label=False, container=False, lines=1, max_lines=8, submit_btn=True,
-                    autofocus=True, max_length=100_000, elem_id="draft",
-                ),
-                placeholder="message", label="message",
-            )  # fmt: skip
-
-    def _panels(self) -> None:
-        with gr.Tabs() as self.tabs:
-            for name, fill in {
-                "steering": self._steering, "reply": self._inspector, "settings": self._numbers,
-            }.items():  # fmt: skip
-                with gr.Tab(id=name) as tab:
-                    fill()
-                self._labelled(tab, label=name)
-
-    def _inspector(self) -> None:
-        self.inspector = gr.HTML(elem_id="inspector", js_on_load=_PRESSES, apply_default_css=False)
-
-    def _steering(self) -> None:
-        topics = gr.CheckboxGroup(panel.topics(), elem_id="topics")
-        self._labelled(topics, label="topics", choices="topics")
-        self._set("topics", topics, [])
-        self._slider("topic_strength", (panel.TOPIC_STRENGTH, -1, 1, 0.05), label="topic_strength")
-        for name in panel.MOODS:
-            self._slider(name, (0, -1, 1, 0.05), label=f"attribute_{name}")
-        self._resets("steer_not", [*panel.MOODS, "topics", "topic_strength"])
-
-    def _numbers(self) -> None:
-        for name, bounds in panel.NUMBERS.items():
-            self._slider(name, bounds, label=name, info=f"{name}_more")
-        seed = gr.Textbox(max_lines=1, max_length=19)  # a Number shows emptiness as 0
-        self._labelled(seed, label="seed", info="seed_more")
-        self._set("seed", seed, "")
-        self._resets("defaults", [*panel.NUMBERS, "seed"])
-
-    def _slider(self, name: str, bounds: tuple[float, float, float, float], **labels: str) -> None:
-        value, least, most, step = bounds
-        marks = ["two-sided"] if least < 0 else []
-        slider = gr.Slider(least, most, value=value, step=step, buttons=[], elem_classes=marks)
-        self._labelled(slider, **labels)
-        self._set(name, slider, value)
-
-    def _set(self, name: str, component: Any, default: Any) -> None:
-        self.settings[name] = component
-        self._defaults[name] = default
-
-    def _resets(self, label: str, names: Sequence[str]) -> None:
-        """A button that takes these settings back to their defaults."""
-        button = self._labelled(gr.Button(size="sm"), value=label)
-        defaults = [self._defaults[name] for name in names]
-        button.click(
-            lambda: defaults, None, [self.settings[name] for name in names],
-            api_visibility="private", show_progress="hidden",
-        )  # fmt: skip
-
-    def _labelled(self, component: Any, **names: str) -> Any:
-        self.labels.append((component, names))
-        return component
-
-    @property
-    def drawn(self) -> list[Any]:
-        """What `_picture` fills."""
-        return [
-            self.kept, self.screen, self.conversation, self.status, self.chats, self.inspector,
-            self.draft, self.editing, self.right, self.tabs,
-            self.settings["seed"],
-        ]  # fmt: skip
-
-
-def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
+def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     seen = [page.kept, page.screen]
 
     def picture(kept: Any, screen: Screen | None, **beside: Any) -> list[Any]:
@@ -242,9 +144,18 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
         screen = handlers.arrive(service, visitor)
         return [
             *_picture(service, visitor, screen, _Beside(draft="")),
-            *_labels(page, screen),
+            *labels_of(page, screen),
             visitor.language,
         ]
+
+    def arrive_at_panel(kept: Any, screen: Screen, kept_panel: Any) -> Any:
+        """The settings as the visitor left them."""
+        values, own = read_panel_state(kept_panel)
+        now = PanelState(read_visitor(kept), screen, values, own)
+        return [
+            *(values[name] for name in page.settings), *panel_picture(service, now),
+            preset_choices(service, own, None),
+        ]  # fmt: skip
 
     def send(kept: Any, screen: Screen, draft: str, *values: Any) -> Iterator[Any]:
         visitor = read_visitor(kept)
@@ -296,7 +207,13 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
 
     def speak(kept: Any, screen: Screen, language: Any) -> Any:
         after = handlers.speak(service, read_visitor(kept), screen, language)
-        return [*picture(kept, after), *_labels(page, after or screen)]
+        return [*picture(kept, after), *labels_of(page, after or screen)]
+
+    def settle(kept: Any, screen: Screen, kept_panel: Any, *values: Any) -> Any:
+        """What the browser keeps of the settings, and their drawings, after a change."""
+        own = read_panel_state(kept_panel)[1]
+        now = PanelState(read_visitor(kept), screen, set_to(values), own)
+        return panel_picture(service, now)
 
     def bring_in(kept: Any, screen: Screen, path: str) -> Any:
         try:
@@ -305,37 +222,64 @@ def _wire(page: _Page, service: Service, demo: gr.Blocks) -> None:
             Path(path).unlink()  # Gradio's copy, or the chats would outlive their deletion
         return picture(kept, after, draft="")
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    light: dict[str, Any] = {**private, "queue": True, "concurrency_limit": None}
     relabelled = [page.brand, *(component for component, _ in page.labels), page.editing_told]
+    settings = list(page.settings.values())
+    settling: dict[str, Any] = {
+        "fn": settle, "inputs": [*seen, page.kept_panel, *settings], "outputs": page.panel_drawn,
+        "trigger_mode": "always_last", **LIGHT,
+    }  # fmt: skip
 
-    demo.load(arrive, [page.kept], [*page.drawn, *relabelled, page.language], **light)
-    page.draft.submit(
-            send, [*seen, page.draft, *page.settings.values()], page.drawn, api_name="send",
+    arrival = demo.load(arrive, [page.kept], [*page.drawn, *relabelled, page.language], **LIGHT)
+    arrival.then(
+        arrive_at_panel, [*seen, page.kept_panel], [*settings, *page.panel_drawn, page.preset],
+        **LIGHT,
+    )  # fmt: skip
+    demo.load(None, None, [page.theme], js="() => window.theme()", **PRIVATE)
+    page.theme.input(None, [page.theme], None, js="(name) => window.setTheme(name)", **PRIVATE)
+    sent = page.draft.submit(
+            send, [*seen, page.draft, *settings], page.drawn, api_name="send",
             show_progress="hidden", concurrency_limit=None,
         )  # fmt: skip
-    page.conversation.click(press, [*seen, *page.settings.values()], page.drawn, **light)
-    page.inspector.click(press, [*seen, *page.settings.values()], page.drawn, **light)
+    pressed = page.conversation.click(press, [*seen, *settings], page.drawn, **LIGHT)
+    in_reply = page.inspector.click(press, [*seen, *settings], page.drawn, **LIGHT)
     page.draft.stop(
         lambda kept, screen: picture(kept, handlers.stop(service, screen)), seen, page.drawn,
-        **light,
+        **LIGHT,
     )  # fmt: skip
-    page.leave_edit.click(act(handlers.leave_edit, clears_draft=True), seen, page.drawn, **light)
-    page.new.click(act(handlers.begin, clears_draft=True), seen, page.drawn, **light)
-    page.chats.click(press_chat, seen, page.drawn, **light)
+    page.leave_edit.click(act(handlers.leave_edit, clears_draft=True), seen, page.drawn, **LIGHT)
+    begun = page.new.click(act(handlers.begin, clears_draft=True), seen, page.drawn, **LIGHT)
+    opened = page.chats.click(press_chat, seen, page.drawn, **LIGHT)
     # Not `input`, which comes before the value that it tells of.
     page.search.change(
         act(handlers.look_for), [*seen, page.search], page.drawn,
-        trigger_mode="always_last", **light,
+        trigger_mode="always_last", **LIGHT,
     )  # fmt: skip
-    page.language.input(speak, [*seen, page.language], [*page.drawn, *relabelled], **light)
-    page.bring_in.upload(bring_in, [*seen, page.bring_in], page.drawn, **light)
+    spoken = page.language.input(speak, [*seen, page.language], [*page.drawn, *relabelled], **LIGHT)
+    brought = page.bring_in.upload(bring_in, [*seen, page.bring_in], page.drawn, **LIGHT)
     exported = page.take_out.click(
         lambda kept: handlers.take_out(service, read_visitor(kept)), [page.kept], page.exported,
-        **light,
+        **LIGHT,
     )  # fmt: skip
-    save = "(lines) => window.saveChats(lines)"
-    exported.then(None, [page.exported], None, js=save, **private)
+    save = "(text) => window.save(text, 'chats.jsonl')"
+    exported.then(None, [page.exported], None, js=save, **PRIVATE)
+
+    for event in (sent, pressed, in_reply, begun, opened, spoken, brought):
+        event.then(**settling)  # the present turn is another one
+    changes = [
+        component.release if isinstance(component, gr.Slider) else component.input
+        for component in settings
+    ]
+    gr.on(changes, **settling)
+    for button, names in page.resets:
+        defaults = [panel.defaults()[name] for name in names]
+        reset = button.click(
+            lambda defaults=defaults: defaults, None, [page.settings[name] for name in names],
+            **LIGHT,
+        )  # fmt: skip
+        reset.then(**settling)
+    wire_presets(page, service)
+    wire_schedule(page, service)
+    wire_comparison(page, service, spoken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +292,7 @@ class _Beside:
 
 
 def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside) -> list[Any]:
-    """Values of `_Page.drawn`."""
+    """Values of `Page.drawn`."""
     chats = service.store.of(visitor.id)
     is_busy = screen.answering_id is not None
     composer: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": is_busy}
@@ -361,7 +305,7 @@ def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside
         drawing.conversation_html(chats, screen),
         drawing.status_html(screen),
         drawing.list_html(chats, screen),
-        drawing.inspector_html(chats, screen),
+        inspector_html(chats, screen),
         gr.update(**composer),
         gr.update(visible=screen.editing_id is not None),
         gr.skip() if beside.tab is None else gr.update(open=True),
@@ -384,21 +328,3 @@ def _pictures(
             before = screen
     finally:
         steps.close()
-
-
-def _labels(page: _Page, screen: Screen) -> list[Any]:
-    """Updates for what carries a text, in the language of the screen."""
-    language = screen.language
-    return [
-        f"<b>{text(language, 'title')}</b>",
-        *(gr.update(**_said(language, names)) for _, names in page.labels),
-        text(language, "editing"),
-    ]
-
-
-def _said(language: Language, names: dict[str, str]) -> dict[str, Any]:
-    """Properties with the texts of their names."""
-    said: dict[str, Any] = {property_: text(language, name) for property_, name in names.items()}
-    if "choices" in said:
-        said["choices"] = [(attribute_name(language, name), name) for name in panel.topics()]
-    return said

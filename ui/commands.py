@@ -52,6 +52,7 @@ def _serve(store: Store, host: str, port: int, model: str | None, device: str) -
     typer.echo("Starting ...", err=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     from chatbot.errors import InputError
+    from chatbot.presets import list_presets
     from ui.app import launch
     from ui.handlers import Service
     from ui.turns import Turns
@@ -59,7 +60,8 @@ def _serve(store: Store, host: str, port: int, model: str | None, device: str) -
     # After Gradio is imported: two threads that import at once can meet half-made modules.
     bot = _loading(model, device)
     try:
-        demo, url = launch(Service(Turns(bot), store), host=host, port=port or None)
+        service = Service(Turns(bot), store, presets=list_presets())
+        demo, url = launch(service, host=host, port=port or None)
     except OSError as error:
         raise InputError(
             f"port {port} of {host} cannot be listened at ({error}); give another --port, or "

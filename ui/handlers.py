@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from chatbot.errors import ChatbotError, InputError
+from chatbot.presets import SHIPPED, Preset
 from chatbot.store import Conversations, Store, StoredMessage
 from chatbot.types import Progress, Reply
 from ui.panel import Panel, read_panel
@@ -34,6 +35,8 @@ class Service:
 
     turns: Turns
     store: Store
+    presets: Sequence[Preset] = SHIPPED
+    """Offered to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,16 @@ def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
             turns.append(message.content)
         role = message.role
     return turns
+
+
+def thread(service: Service, visitor: Visitor, screen: Screen) -> list[StoredMessage]:
+    """The branch that is shown; empty where there is none."""
+    if screen.conversation_id is None:
+        return []
+    try:
+        return service.store.of(visitor.id).thread(screen.conversation_id)
+    except ChatbotError:  # deleted in another window
+        return []
 
 
 # -- arriving
@@ -270,13 +283,18 @@ def _keep(chats: Conversations, asked: StoredMessage, reply: Reply) -> int:
 
 
 def _told(screen: Screen, event: Waiting | Progress) -> Screen:
+    part = event.tokens / event.max_tokens if isinstance(event, Progress) else screen.part
+    return replace(screen, progress=told(screen.language, event), part=part)
+
+
+def told(language: Language, event: Waiting | Progress) -> str:
+    """How far a reply is, in words."""
     if not isinstance(event, Progress):
-        return replace(screen, progress=text(screen.language, event))
-    said = text(
-        screen.language, "progress", candidates=event.candidates, tokens=event.tokens,
+        return text(language, event)
+    return text(
+        language, "progress", candidates=event.candidates, tokens=event.tokens,
         max_tokens=event.max_tokens,
     )  # fmt: skip
-    return replace(screen, progress=said, part=event.tokens / event.max_tokens)
 
 
 # -- everything that is done at once

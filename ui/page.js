@@ -9,21 +9,44 @@ document.addEventListener(
   true,
 );
 
-// The export goes from memory to a file of the visitor's, and leaves no copy on the server.
-window.saveChats = (lines) => {
+// A text goes from memory to a file of the visitor's, and leaves no copy on the server.
+window.save = (text, name) => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([lines], { type: "application/jsonl" }));
-  link.download = "chats.jsonl";
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
 };
 
-// Wide windows have room for the panel; narrow ones need theirs for the conversation.
+// Light or dark as the visitor chose, or as the system is.
+const THEME = "controllable-chatbot-theme";
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+const paint = () => {
+  const name = window.theme();
+  document.body.classList.toggle("dark", name === "dark" || (name === "system" && system.matches));
+  document.body.style.background = "var(--body-background-fill)"; // else that of the first paint
+};
+window.theme = () => localStorage.getItem(THEME) ?? "system";
+window.setTheme = (name) => {
+  localStorage.setItem(THEME, name);
+  paint();
+};
+system.addEventListener("change", paint);
+paint();
+
+// Wide windows have room for the panel, unless the visitor closed it; narrow ones need theirs for
+// the conversation.
+const PANEL = "controllable-chatbot-panel-open";
 const toggle = (side) => document.querySelector(`#${side} .toggle-button`).click();
 const isNarrow = () => window.innerWidth < 768;
-if (window.innerWidth >= 1200) toggle("right");
+const wanted = localStorage.getItem(PANEL) ?? String(window.innerWidth >= 1200);
+if (wanted === "true" && !isNarrow()) toggle("right");
 if (isNarrow()) toggle("left");
 document.addEventListener("click", (event) => {
   if (isNarrow() && event.target.closest("#new, #chats .name")) toggle("left");
   if (isNarrow() && event.target.closest("#inspector [data-do=take]")) toggle("right");
+  if (!isNarrow() && event.isTrusted && event.target.closest("#right .toggle-button")) {
+    const open = () => document.querySelector("#right").classList.contains("open");
+    setTimeout(() => localStorage.setItem(PANEL, String(open())), 300);
+  }
 });

@@ -7,6 +7,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from attribute_models.lexicon import language_of
 from chatbot.bot import OnProgress
 from chatbot.controls import Controls
 from chatbot.errors import InputError
@@ -33,6 +34,15 @@ class Bot(Protocol):
         on_progress: OnProgress | None,
         stop: threading.Event | None,
     ) -> Reply: ...
+
+    @property
+    def steerer(self) -> "Steerer": ...
+
+
+class Steerer(Protocol):
+    """What reads attributes from a text."""
+
+    def shown(self, name: str, text: str, language: str) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +77,19 @@ class Turns:
     def reply(
         self, key: int, turns: Sequence[str], settings: Settings
     ) -> Generator[Waiting | Progress | Reply, None, None]:
-        """What happens until the reply, which comes last; stopped, it ends without one.
+        """What happens until the reply, which comes last; see `replies`."""
+        yield from self.replies(key, turns, [settings])
 
-        Closing the iterator stops it too.
+    def replies(
+        self, key: int, turns: Sequence[str], settings: Sequence[Settings]
+    ) -> Generator[Waiting | Progress | Reply, None, None]:
+        """What happens until the last of the replies to the same turns, one for each settings.
+
+        Stopped, it ends without those that are still to come. Closing the iterator stops it too.
+        Between two replies other visitors have their turn.
 
         Args:
-            key: the message that is answered, for `stop`.
+            key: what is answered, for `stop`.
 
         Raises:
             InputError: it is being answered already.
@@ -82,10 +99,21 @@ class Turns:
         if self._stops.setdefault(key, stop) is not stop:
             raise InputError("this message is being answered already; wait, or stop that reply")
         try:
-            yield from self._events(turns, settings, stop)
+            for one in settings:
+                yield from self._events(turns, one, stop)
+                if stop.is_set():
+                    return
         finally:
             stop.set()
             del self._stops[key]
+
+    def shown(self, attribute: str, reply: str) -> float | None:
+        """The strength, 0 to 1, at which a text shows an attribute; None where nothing reads it.
+
+        To be called after a reply: the bot is loaded then.
+        """
+        language = language_of(reply) or "en"
+        return self._bot.result().steerer.shown(attribute, reply, language)
 
     def _events(
         self, turns: Sequence[str], settings: Settings, stop: threading.Event

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import Future
+from html.parser import HTMLParser
 
 import pytest
 
@@ -10,14 +11,21 @@ from chatbot.errors import InputError
 from chatbot.store import Store
 from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
 from ui.handlers import Screen, Service, Visitor
-from ui.panel import MOODS, NUMBERS
+from ui.panel import defaults
 from ui.turns import Turns
 
 
 class ScriptedBot:
     """Says "reply 1", "reply 2", ...; fails or waits when asked to."""
 
+    class Steerer:
+        """Reads joy, and nothing else."""
+
+        def shown(self, name, text, language):
+            return 0.25 if name == "joy" else None
+
     def __init__(self):
+        self.steerer = self.Steerer()
         self.asked = []
         self.at_step = threading.Event()
         self.go_on = threading.Event()
@@ -90,11 +98,36 @@ def bob():
 @pytest.fixture
 def panel():
     """Everything at its default."""
-    numbers = {name: value for name, (value, *_) in NUMBERS.items()}
-    moods = dict.fromkeys(MOODS, 0)
-    return {**moods, **numbers, "topics": [], "topic_strength": 0.5, "seed": ""}
+    return defaults()
 
 
 @pytest.fixture
 def screen():
     return Screen()
+
+
+class Parsed(HTMLParser):
+    """Tags, attributes and text of a drawing; refuses tags that do not match."""
+
+    def __init__(self, drawn):
+        super().__init__()
+        self.tags, self.attributes, self.text, self._open = [], [], "", []
+        self.feed(drawn)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        if tag not in ("input", "img"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def parsed():
+    return Parsed

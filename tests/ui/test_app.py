@@ -67,7 +67,8 @@ def test_a_message_is_answered_and_kept(client, served, panel):
 
 def panel_values(panel):
     """In the order of the page: topics, their strength, moods, numbers, seed."""
-    names = ["topics", "topic_strength", *MOODS, *NUMBERS, "seed"]
+    names = ["topics", "topic_strength", *MOODS, "schedule", "rules", "mode", "feedback", "base"]
+    names += [*NUMBERS, "seed"]
     return [(panel | {"candidates": 3, "max_new_tokens": 6})[name] for name in names]
 
 

@@ -2,11 +2,10 @@
 
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
-from ui import drawing, handlers
+from ui import drawing, handlers, inspector
 from ui.handlers import Action, Screen
 from ui.texts import LANGUAGES
 
@@ -14,29 +13,6 @@ NASTY = (
     '<script>alert(1)</script><img src=x onerror="alert(2)">'
     "</div></article>\" onclick='x' ${alert(3)} {{value}} &lt;b&gt; `x`"
 )
-
-
-class Parsed(HTMLParser):
-    """Tags, attributes and text of a drawing; refuses tags that do not match."""
-
-    def __init__(self, drawn):
-        super().__init__()
-        self.tags, self.attributes, self.text, self._open = [], [], "", []
-        self.feed(drawn)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
-        if tag not in ("input", "path", "rect", "img"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in ("path", "rect"):
-            assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def is_harmless(parsed):
@@ -50,6 +26,23 @@ def chats(service, ann):
     return service.store.of(ann.id)
 
 
+def steering(name, text=NASTY, strength=0.8, reading=None):
+    """A stored trace of one attribute over two tokens."""
+    return {
+        "mode": "hidden",
+        "share": 1.0,
+        "attributes": {
+            name: {"strength": strength, "language": "en", "digest": "", "wanted": 1.6,
+                   "realised": 1.0, "words": [text], "reading": reading},
+        },
+        "tokens": [
+            {"before": {name: 0.1}, "after": {name: 0.4}, "price": {name: 1.0}, "kl": 0.1,
+             "gain": 1.0, "text": text},
+            {"before": {}, "after": {}, "price": {}, "kl": 0.0, "gain": -9.0, "text": "<b>"},
+        ],
+    }  # fmt: skip
+
+
 @pytest.fixture
 def nasty(service, ann, panel, chats):
     """A screen on a conversation where everything that can be written is nasty."""
@@ -61,7 +54,16 @@ def nasty(service, ann, panel, chats):
     reply = record["messages"][1]["reply"]
     reply["candidates"][0]["text"] = reply["candidates"][1]["text"] = NASTY
     reply["trace"]["model"] = {"name": NASTY, "digest": NASTY}
-    reply["trace"]["notes"] = [NASTY]
+    reply["trace"] |= {"notes": [NASTY], "topics": {NASTY: 0.5}, "steering": steering(NASTY)}
+    reply["trace"]["rules"] = [
+        {"name": NASTY, "detector": NASTY, "probability": 0.9, "threshold": 0.5, "reason": NASTY,
+         "change": {"set": {NASTY: 1.0}, "aside": [NASTY]}}
+    ]  # fmt: skip
+    reply["candidates"][1] |= {
+        "dropped": "rejected",
+        "verdict": {"risk": 0.9, "category": NASTY, "nearest": NASTY, "similarity": 0.5,
+                    "reason": NASTY, "accepted": False},
+    }  # fmt: skip
     reply["timings"] = {NASTY: 1.0}
     record["messages"][1]["content"] = NASTY
     record["title"] = NASTY
@@ -71,81 +73,70 @@ def nasty(service, ann, panel, chats):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_was_written_is_never_html(chats, nasty, language):
+def test_what_was_written_is_never_html(chats, nasty, language, parsed):
     screen = replace(nasty, language=language)
     first = chats.listed()[0].id
     drawn = [
         drawing.conversation_html(chats, screen),
         drawing.list_html(chats, screen),
         drawing.list_html(chats, replace(screen, renaming_id=first)),
-        drawing.inspector_html(chats, screen),
+        inspector.inspector_html(chats, screen),
         drawing.status_html(screen),
         drawing.status_html(replace(screen, problem="")),
         drawing.status_html(replace(screen, answering_id=1, progress=NASTY)),
     ]
     for one in drawn:
-        parsed = Parsed(one)
-        assert is_harmless(parsed)
+        assert is_harmless(parsed(one))
     for one in (drawn[0], drawn[3], drawn[4]):
-        assert NASTY in Parsed(one).text  # shown as it was written
+        assert NASTY in parsed(one).text  # shown as it was written
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_screen_is_whole_html(service, ann, panel, chats, language):
+def test_every_screen_is_whole_html(service, ann, panel, chats, language, parsed):
     screens = [Screen(language=language), Screen(language=language, conversation_id=99)]
     steps = handlers.send(service, ann, screens[0], "Hi!", panel)
     screens += [screen for screen, _ in steps]
     screens.append(replace(screens[-1], deleting_id=screens[-1].conversation_id))
     screens.append(replace(screens[-1], search="nothing like it"))
     for screen in screens:
-        for draw in (drawing.conversation_html, drawing.list_html, drawing.inspector_html):
-            Parsed(draw(chats, screen))
-        Parsed(drawing.status_html(screen))
+        for draw in (drawing.conversation_html, drawing.list_html, inspector.inspector_html):
+            parsed(draw(chats, screen))
+        parsed(drawing.status_html(screen))
 
 
-def test_the_inspector_shows_what_was_stored(service, ann, panel, chats):
+def test_the_inspector_shows_what_was_stored(service, ann, panel, chats, parsed):
     screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
-    told = Parsed(drawing.inspector_html(chats, screen)).text
-    for expected in ("reply 1", "another <i>one</i>", "says nothing", "a <u>note</u>", "1.00",
+    told = parsed(inspector.inspector_html(chats, screen)).text
+    for expected in ("reply 1", "another <i>one</i>", "says nothing", "a <u>note</u>",
+                     "\N{MINUS SIGN}1.00",
                      "Chosen", "cut at the longest length", "2 older turns left out", "11",
                      "0.50 s", "tiny", "d" * 12):  # fmt: skip
         assert expected in told
     screen = handlers.on_message(service, ann, screen, Action("take", screen.inspected_id, "1"))
-    assert "Chosen by you" in Parsed(drawing.inspector_html(chats, screen)).text
+    assert "Chosen by you" in parsed(inspector.inspector_html(chats, screen)).text
 
 
-def test_steering_is_drawn_from_the_trace(service, ann, panel, chats):
+def test_steering_is_drawn_from_the_trace(service, ann, panel, chats, parsed):
     screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
     (line,) = chats.export_lines()
     record = json.loads(line)
-    record["messages"][1]["reply"]["trace"]["steering"] = {
-        "mode": "hidden",
-        "share": 1.0,
-        "attributes": {
-            "joy": {"strength": 0.8, "language": "en", "digest": "", "wanted": 1.6,
-                    "realised": 1.0, "words": ["great"]},
-        },
-        "tokens": [
-            {"before": {"joy": 0.1}, "after": {"joy": 0.4}, "price": {"joy": 1.0}, "kl": 0.1},
-            {"before": {}, "after": {}, "price": {}, "kl": 0.0},
-        ],
-    }  # fmt: skip
+    record["messages"][1]["reply"]["trace"]["steering"] = steering("joy", " great")
     (path,) = chats.import_lines([json.dumps(record)])
     screen = replace(screen, inspected_id=chats.thread(path)[1].id)
-    drawn = drawing.inspector_html(chats, screen)
-    told = Parsed(drawn).text
-    assert "Joy" in told
-    assert "great" in told
-    assert "1.00 / 1.60" in told
-    assert drawn.count("<rect") == 2
+    drawn = inspector.inspector_html(chats, screen)
+    told = parsed(drawn).text
+    for expected in ("Joy", "1.0 of 1.6 words:  great", "0.80", " great<b>"):
+        assert expected in told
+    assert 'style="--gain:50%" title="gain 1.00 nats, moved 0.10 nats; Joy 0.100 → 0.400"' in drawn
+    assert 'class="token less" style="--gain:100%"' in drawn
 
 
 def test_a_message_nobody_drew_is_said_to_be_so(chats):
     conversation = chats.create().id
     written = chats.add_bot(conversation, "x", parent_id=None)
     screen = Screen(conversation_id=conversation, inspected_id=written)
-    assert "nothing to tell" in drawing.inspector_html(chats, screen)
-    assert "Choose a reply" in drawing.inspector_html(chats, Screen())
+    assert "nothing to tell" in inspector.inspector_html(chats, screen)
+    assert "Choose a reply" in inspector.inspector_html(chats, Screen())
 
 
 def test_an_unanswered_message_offers_another_try(service, ann, panel, chats):
@@ -162,3 +153,68 @@ def test_versions_can_be_reached(service, ann, panel, chats):
     drawn = drawing.conversation_html(chats, screen)
     assert "2/2" in drawn
     assert f'data-do="version" data-id="{first}"' in drawn
+
+
+def with_steering(chats, screen, *traces):
+    """The open conversation anew, its replies steered so; gives a screen on its last reply."""
+    (line,) = chats.export_lines([screen.conversation_id])
+    record = json.loads(line)
+    for message, trace in zip(record["messages"][1::2], traces, strict=True):
+        message["reply"]["trace"]["steering"] = trace
+    (path,) = chats.import_lines([json.dumps(record)])
+    inspected = chats.thread(path)[-1].id
+    return replace(screen, conversation_id=path, inspected_id=inspected)
+
+
+def test_asked_and_read_are_drawn_over_the_turns(service, ann, panel, chats, parsed):
+    screen = Screen()
+    for said in ("one", "two", "three"):
+        screen = list(handlers.send(service, ann, screen, said, panel))[-1][0]
+    traces = [steering("joy", "x", 0.2, 0.5), None, steering("joy", "x", -0.6, 0.9)]
+    screen = with_steering(chats, screen, *traces)
+    drawn = inspector.inspector_html(chats, screen)
+    assert "Over the turns" in parsed(drawn).text
+    plot = drawn[drawn.index('<svg class="plot"') :]
+    asked, read = plot[plot.index('<g class="dashed"') :].split("<g ")[1:3]
+    assert asked.count("L") == 2  # three turns, the unsteered one asked nothing
+    assert read.count("<circle") == 2  # nothing was read in the unsteered one
+
+
+def test_rules_verdicts_and_outcome_are_told(service, ann, panel, chats, parsed):
+    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+    (line,) = chats.export_lines()
+    record = json.loads(line)
+    reply = record["messages"][1]["reply"]
+    reply["trace"]["outcome"] = "regenerated"
+    reply["trace"]["rules"] = [
+        {"name": "politics", "detector": "politics", "probability": 0.87, "threshold": 0.5,
+         "reason": "It takes no side.", "change": {"set": {"neutral": 1.0}, "aside": ["joy"]}}
+    ]  # fmt: skip
+    verdict = {"risk": 0.91, "category": "insult", "nearest": "near", "similarity": 0.8,
+               "reason": "like_example", "accepted": False}  # fmt: skip
+    reply["candidates"][1] |= {"dropped": "rejected", "verdict": verdict}
+    reply["candidates"][0]["verdict"] = {**verdict, "risk": 0.02, "accepted": True}
+    (path,) = chats.import_lines([json.dumps(record)])
+    bot = chats.thread(path)[1]
+    told = parsed(inspector.inspector_html(chats, replace(screen, inspected_id=bot.id))).text
+    for expected in ("drawn again, held neutral", "Politics 0.87 ≥ 0.50: It takes no side.",
+                     "Sets Neutral 1.00. Leaves out Joy.", "rejected by the ethics filter",
+                     "like an unethical example", "0.91",
+                     "highest score: \N{MINUS SIGN}1.00 log p \N{MINUS SIGN} 2.0"):  # fmt: skip
+        assert expected in told
+    take = parsed(inspector.inspector_html(chats, replace(screen, inspected_id=bot.id)))
+    assert "Use this reply" not in take.text  # the other one was rejected
+
+
+def test_a_reply_of_an_older_version_is_drawn(service, ann, panel, chats, parsed):
+    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+    message = chats.message(screen.inspected_id)
+    record = message.reply
+    for name in ("rules", "topics", "outcome", "steered_by"):
+        del record["trace"][name]
+    for candidate in record["candidates"]:
+        del candidate["verdict"]
+    added = chats.add_bot(
+        message.conversation_id, message.content, parent_id=message.parent_id, reply=record
+    )
+    assert "reply 1" in parsed(inspector.inspector_html(chats, Screen(inspected_id=added))).text
