@@ -1,4 +1,4 @@
-"""Whether a reply says yes to what it answers, by its words; English and Korean.
+"""Whether a reply says yes, and whether a turn refers back, by their words; English and Korean.
 
 A yes is as bad as what it is said to, and too short for its meaning to tell: the ethics filter
 asks this where what the person said would itself be rejected. Knows nothing of what was said.
@@ -37,3 +37,20 @@ def agrees(reply: str) -> bool:
     if _YES_KO.search(reply):
         return not _BUT_KO.search(reply)
     return bool(_YES.search(reply)) and not _BUT.search(reply)
+
+
+_REFERS = re.compile(
+    r"^(?:so|and|but|then)\b|\b(?:they|them|their|those|these|that|this|it|agree|don't you|"
+    r"aren't they|right)\b|^(?:그럼|그래서|근데|그런데|그러면)|그 사람|걔네|그들|그거|그게|동의|그치|"
+    r"그렇지",
+    re.IGNORECASE,
+)
+
+
+def refers(turn: str) -> bool:
+    """Whether a turn can only be read with the one before.
+
+    >>> refers("So you agree that they should go?"), refers("I like pizza.")
+    (True, False)
+    """
+    return bool(_REFERS.search(turn))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chatbot.agreement import agrees
+from chatbot.agreement import agrees, refers
 from chatbot.embedding import Embedder, Vectors
 from chatbot.errors import ModelError
 from chatbot.ethics_probe import RETRAIN, Probe, language_of, load_probe, risk_of
@@ -106,15 +106,20 @@ class EthicsFilter:
                     verdicts[i] = replace(verdicts[i], reason="risky_here")
         agreeing = [i for i, text in enumerate(candidates) if user and agrees(text)]
         if agreeing:  # a yes is as bad as what it is said to
-            (said,) = self._judge([user], "", vectors[-1:], np.zeros_like(user_vector))
-            if not said.verdict().accepted:
-                for i in agreeing:
-                    risk = max(verdicts[i].risk, said.verdict().risk)
-                    verdicts[i] = replace(
-                        verdicts[i], risk=risk, category=said.verdict().category,
-                        reason="risky_here", accepted=False,
-                    )  # fmt: skip
+            bad = [one.verdict() for one in self._said(context) if not one.verdict().accepted]
+            for i in agreeing if bad else ():
+                worst = max(bad, key=lambda one: one.risk)
+                verdicts[i] = replace(
+                    verdicts[i], risk=max(verdicts[i].risk, worst.risk), category=worst.category,
+                    reason="risky_here", accepted=False,
+                )  # fmt: skip
         return verdicts
+
+    def _said(self, context: Sequence[str]) -> list["_Judged"]:
+        """What the person said, judged as if it were a reply; with what it refers back to."""
+        said = [context[-1], *([context[-3]] if len(context) > 2 and refers(context[-1]) else [])]
+        vectors = self.embedder.encode(said)
+        return self._judge(said, "", vectors, np.zeros_like(vectors[0]))
 
     def _judge(
         self, candidates: Sequence[str], user: str, replies: Vectors, user_vector: Vectors

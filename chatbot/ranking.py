@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+from attribute_models.lexicon import Language, language_of
 from chatbot.types import Candidate, Dropped, Ranking
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _MOST_SAME_TRIGRAMS = 2
+_LEAST_HANGUL = 0.7
 
 
 def words(text: str) -> list[str]:
@@ -30,6 +32,7 @@ def rank(
         ranking: weights and rules.
     """
     earlier = [_said(turn) for turn in turns]
+    language = language_of(turns[-1]) if turns else None
     earlier_runs = {run for turn in earlier for run in _runs(turn, ranking.repeat_words)}
     scored = [(score_of(candidate, ranking), candidate) for candidate in candidates]
     scored.sort(key=lambda pair: pair[0], reverse=True)
@@ -39,6 +42,8 @@ def rank(
     for score, candidate in scored:
         key = tuple(_said(candidate.text))
         dropped = _why_dropped(candidate.text, earlier, earlier_runs, ranking)
+        if dropped is None and language and not _is_in(language, candidate.text):
+            dropped = "other_language"
         if candidate.verdict is not None and not candidate.verdict.accepted:
             dropped = "rejected"  # whatever else is wrong: the others may be the last resort
         if dropped is None and key in said:
@@ -86,6 +91,15 @@ def _why_dropped(
     if not earlier_runs.isdisjoint(_runs(spoken, ranking.repeat_words)):
         return "repeats_turn"
     return None
+
+
+def _is_in(language: Language, text: str) -> bool:
+    """Whether a text is in the script of a language; names and loans may stand in Korean."""
+    letters = [letter for letter in text if letter.isalpha()]
+    hangul = sum("\uac00" <= letter <= "\ud7a3" or "ㄱ" <= letter <= "ㆎ" for letter in letters)
+    if language == "ko":
+        return hangul >= _LEAST_HANGUL * len(letters)
+    return not hangul
 
 
 def _repeats_itself(spoken: Sequence[str]) -> bool:

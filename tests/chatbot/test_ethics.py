@@ -303,3 +303,11 @@ def test_a_yes_is_as_bad_as_what_it_is_said_to(ethics, said, reply):
     assert bad.reason == "risky_here"
     (fine,) = ethics.assess(["I like my new bike, right?"], [reply])
     assert fine.accepted
+
+
+def test_a_yes_to_what_refers_back_is_as_bad(ethics):
+    talk = ["Foreigners are all thieves.", "What do you mean?", "So you agree they should go?"]
+    (bad,) = ethics.assess(talk, ["Yes, I think so."])
+    assert not bad.accepted
+    (fine,) = ethics.assess([*talk[:2], "Never mind. Pizza tonight?"], ["Yes, I think so."])
+    assert fine.accepted

@@ -192,6 +192,7 @@ def test_check_prints_topics_rules_and_controls(monkeypatch, policy):
     arguments = ["check", "politics", "--controls", "joy=.5,game=.2"]
     printed = CliRunner().invoke(policy_commands.app, arguments).output
     assert "topics    politics 0.90" in printed
-    assert "fires     politics: politics 0.90, threshold 0.5." in printed
+    threshold = policy.rules[0].threshold
+    assert f"fires     politics: politics 0.90, threshold {threshold:g}." in printed
     assert "controls  game=0.2, neutral=1" in printed
     assert "note      joy was asked at 0.5" in printed
