@@ -75,6 +75,8 @@ def train(
     probe, card = train_detector(data, held_back, Embedder.load(), seed=seed)
     replace_folder(out, lambda folder: probe.save(folder, card))
     typer.echo(f"{card['examples']} examples, temperature {probe.temperature:.2f}, see {out}")
+    read = "  ".join(f"{topic} {value:g}" for topic, value in card["thresholds"].items())
+    typer.echo(f"thresholds for {SHIPPED.name}: {read}")
     for line in card.get("held_back", {}).get("table", []):
         typer.echo(line)
 

@@ -1,8 +1,9 @@
 """What a message is about, of the topics on which a bot should keep its own opinion back.
 
 A small probe reads the sentence vector of a text, for its meaning, and the hashed parts of its
-words, for what the vector blurs. A turn that only goes on ("And what about them?") takes the topic
-of the turns before it. Knows nothing of what is done about a topic (`chatbot.policy`).
+words, for what the vector blurs; of Korean texts the parts alone. A turn that only goes on ("And
+what about them?") takes the topic of the turns before it. Knows nothing of what is done about a
+topic (`chatbot.policy`).
 
 Shapes: `n` texts, `D` dimensions of a vector, `F` features of a text, `K` topics.
 """
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from chatbot.errors import InputError, ModelError
 from chatbot.followup import FEATURES, FollowUp
-from chatbot.ngrams import text_parts
+from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
@@ -80,6 +81,7 @@ class Probe:
         hidden_weight: (H, D) and hidden_bias: (H,), from a vector to the hidden units.
         out_weight: (K + 1, H) and out_bias: (K + 1,); the last output is the victim's.
         parts_weight: (buckets, K + 1), summed over the parts of a text.
+        parts_rarity: (buckets,), how much a part counts beside the others of its text.
         temperature: divides the logits; calibrated on texts held back.
         encoder: digest of the encoder whose vectors it was trained on.
         follow_up: weights of `chatbot.followup`, which depend on the encoder too.
@@ -91,6 +93,7 @@ class Probe:
     out_weight: Array
     out_bias: Array
     parts_weight: Array
+    parts_rarity: Array
     temperature: float
     encoder: str
     follow_up: Mapping[str, float]
@@ -101,12 +104,11 @@ class Probe:
         Args:
             vectors: (n, D) unit vectors of the texts.
         """
-        hidden = np.maximum(vectors @ self.hidden_weight.T + self.hidden_bias, 0)
+        hidden = np.maximum(seen(vectors, texts) @ self.hidden_weight.T + self.hidden_bias, 0)
         logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 1)
         for row, text in enumerate(texts):
             parts = text_parts(text, len(self.parts_weight))
-            if len(parts):  # the root keeps long texts from shouting
-                logits[row] += self.parts_weight[parts].sum(0) / np.sqrt(len(parts))
+            logits[row] += parts_scales(parts, self.parts_rarity) @ self.parts_weight[parts]
         return _softmax(logits[:, :-1] / self.temperature), _sigmoid(logits[:, -1])
 
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:
@@ -153,7 +155,25 @@ class Probe:
         return probe
 
 
-_TENSORS = ("hidden_weight", "hidden_bias", "out_weight", "out_bias", "parts_weight")
+_TENSORS = (
+    "hidden_weight", "hidden_bias", "out_weight", "out_bias", "parts_weight", "parts_rarity",
+)  # fmt: skip
+
+
+def seen(vectors: Array, texts: Sequence[str]) -> Array:
+    """(n, D) vectors as the probe sees them: zero for Korean texts.
+
+    On sources left out of the training, the parts of Korean words alone do better than with the
+    vectors of the Korean encoder, which is too small to tell topics apart.
+    """
+    shares = np.array([hangul_share(text) for text in texts])
+    return np.where(shares[:, None] > LEAST_HANGUL, np.float32(0), vectors)
+
+
+def parts_scales(parts: NDArray[np.int64], rarity: Array) -> Array:
+    """(number of parts,), the rarity of the parts; of length 1, so that long texts do not shout."""
+    rare = rarity[parts]
+    return rare / max(1e-6, float(np.linalg.norm(rare)))
 
 
 class TopicDetector:

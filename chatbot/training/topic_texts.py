@@ -1,8 +1,8 @@
 """Gathers labelled texts of others for the detector of topics from the folders of the data.
 
-Three kinds: messages labelled by topic; statements about groups from hate-speech sets, which count
+Four kinds: messages labelled by topic; statements about groups from hate-speech sets, which count
 half because they are no messages to a bot; turns of ordinary dialogues without a word of the lists
-of the topics, as `none`.
+of the topics, as `none`; Korean statements that name a group or an office, as of its topic.
 """
 
 import json
@@ -51,12 +51,26 @@ GROUPS: Mapping[str, Mapping[str, Wanted]] = {
 }  # fmt: skip
 """Language -> source -> topic -> statements taken at most."""
 
+NAMED: Mapping[str, str] = {
+    "politics": "대통령 국회 여당 야당 민주당 국민의힘 정부 선거 좌파 우파 정치 정권 탄핵",
+    "religion": "기독교 개신교 천주교 이슬람 무슬림 불교 교회 목사 스님 종교 하나님 예수 성경 "
+    "신앙 신천지",
+    "sexual": "동성애 게이 레즈비언 트랜스젠더 성소수자 성전환 퀴어 성관계 섹스 자위 포르노 "
+    "야동 성욕",
+    "race": "흑인 백인 인종 조선족 다문화 혼혈 난민 외국인노동자 이주민 이민자 동남아 중국인 "
+    "유대인 탈북",
+}
+"""Topic -> words that name it in Korean statements, where few are labelled by topic."""
+
+_NAMED_SOURCES = ("hatescore", "kosbi", "kmhas", "beep", "kodoli")
+_MOST_NAMED = 150
+_LONGEST_NAMED = 150
 _MOST_DIALOGUES = 4_000
 _WEIGHT_OF_STATEMENTS = 0.5
 
 
 def gather(data: Path, *, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows of {"text", "topic", "source", "weight"} from a folder of data.
+    """Rows of {"text", "topic", "source", "weight"} from a folder of data; no text comes twice.
 
     Args:
         data: holds `sensitive/en.jsonl.xz`, `dialogue/{en,ko}` and `ethics/{en,ko}`.
@@ -64,6 +78,14 @@ def gather(data: Path, *, seed: int = 0) -> Iterator[dict[str, Any]]:
     Raises:
         TrainingError: a file is missing.
     """
+    known = set()
+    for row in _all_rows(data, seed):
+        if row["text"] not in known:
+            known.add(row["text"])
+            yield row
+
+
+def _all_rows(data: Path, seed: int) -> Iterator[dict[str, Any]]:
     for row in _rows(data / "sensitive" / "en.jsonl.xz"):
         # Made from frames, so that many are alike.
         weight = _WEIGHT_OF_STATEMENTS if row["source"] == "handwritten-frames" else 1.0
@@ -74,6 +96,7 @@ def gather(data: Path, *, seed: int = 0) -> Iterator[dict[str, Any]]:
         rng = random.Random(seed)
         yield from _plain_turns(data / "dialogue" / language, language, rng)
         yield from _statements(data / "ethics" / language, language, rng)
+    yield from _named(data / "ethics" / "ko", random.Random(seed))
 
 
 def _plain_turns(folder: Path, language: str, rng: random.Random) -> Iterator[dict[str, Any]]:
@@ -100,6 +123,26 @@ def _statements(folder: Path, language: str, rng: random.Random) -> Iterator[dic
                     "text": text,
                     "topic": topic,
                     "source": f"ethics/{source}",
+                    "weight": _WEIGHT_OF_STATEMENTS,
+                }
+
+
+def _named(folder: Path, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Statements without a context that have words of one topic of `NAMED` and of no other."""
+    patterns = {topic: re.compile("|".join(words.split())) for topic, words in NAMED.items()}
+    for source in _NAMED_SOURCES:
+        found: dict[str, list[str]] = {topic: [] for topic in NAMED}
+        for row in _rows(folder / f"{source}.jsonl.xz"):
+            is_plain = row["split"] == "train" and not row.get("context")
+            topics = [topic for topic, words in patterns.items() if words.search(row["text"])]
+            if is_plain and len(topics) == 1 and len(row["text"]) <= _LONGEST_NAMED:
+                found[topics[0]].append(row["text"])
+        for topic, texts in found.items():
+            for text in rng.sample(texts, min(_MOST_NAMED, len(texts))):
+                yield {
+                    "text": text,
+                    "topic": topic,
+                    "source": f"named/{source}",
                     "weight": _WEIGHT_OF_STATEMENTS,
                 }
 

@@ -3,11 +3,13 @@
 The examples in `chatbot/rules/examples` are ours and always used; labelled texts of others come
 by file: lines of {"text", "topic"}, with "source" where a whole source shall be held back, "weight"
 where it counts less or more than 1, and "victim" where a crime is told by who suffered it.
+
+Shapes: `n` texts, `D` dimensions of a vector, `K` topics.
 """
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from torch.nn import functional as F
 from chatbot.errors import TrainingError
 from chatbot.followup import FEATURES, FollowUp
 from chatbot.ngrams import text_parts
-from chatbot.topics import CRIME, NONE, Probe
+from chatbot.topics import CRIME, NONE, Probe, parts_scales, seen
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
@@ -30,6 +32,12 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = Path(__file__).parents[1] / "rules" / "examples"
 TOPICS = (NONE, "politics", "religion", "sexual", "race", CRIME)
+
+N_FOLDS = 3
+"""Parts of the sources; each is read by a probe that was trained on the others."""
+
+N_JOINED = 2
+"""Probes, from different seeds, whose mean is shipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +68,17 @@ class ProbeSettings:
             learns the words of its sources by heart.
         parts_rate: learning rate of the parts, higher because each is seen rarely.
         parts_decay: penalty on the squared weights of the parts.
+        parts_gain: of the parts beside the vectors; more lets them be learned sooner.
     """
 
-    buckets: int = 1 << 15
+    buckets: int = 1 << 16
     hidden: int = 128
     dropout: float = 0.3
     parts_dropout: float = 0.3
     parts_decay: float = 1e-5
     learning_rate: float = 2e-3
     parts_rate: float = 1e-2
+    parts_gain: float = 3.0
     epochs: int = 8
     batch_size: int = 128
     smoothing: float = 0.05
@@ -111,7 +121,8 @@ def read_examples(path: Path, *, weight: float = 1.0) -> list[Example]:
                 f"{', '.join(TOPICS)}"
             )
         counts = float(told.get("weight", weight))
-        examples.append(Example(text, topic, victim, counts, str(told.get("source", path.stem))))
+        source = str(told.get("source", path.stem))
+        examples.append(Example(text, topic, victim, counts, source))
     return examples
 
 
@@ -154,11 +165,12 @@ def train_probe(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     parts = [text_parts(one.text, settings.buckets) for one in examples]
+    rarity = _rarity(parts, settings.buckets)
     goal = torch.tensor([TOPICS.index(one.topic) for one in examples])
     victim = torch.tensor([-1.0 if one.victim is None else float(one.victim) for one in examples])
     weight = torch.tensor([one.weight for one in examples]) * _class_weights(goal, examples)
     model = _Probe(vectors.shape[1], len(TOPICS) + 1, settings)
-    given = torch.from_numpy(vectors)
+    given = torch.from_numpy(seen(vectors, [one.text for one in examples]))
     optimizer = torch.optim.AdamW(
         [
             {"params": [*model.hidden.parameters(), *model.out.parameters()], "weight_decay": 0.01},
@@ -177,7 +189,7 @@ def train_probe(
         for rows in np.array_split(
             rng.permutation(len(examples)), -(-len(examples) // settings.batch_size)
         ):
-            bag = _bag([parts[row] for row in rows], rng, settings.parts_dropout)
+            bag = _bag([parts[row] for row in rows], rarity, rng, settings)
             logits = model(given[rows], *bag)
             loss = _loss(logits, goal[rows], victim[rows], weight[rows], settings.smoothing)
             penalty = settings.parts_decay * model.parts.weight.pow(2).sum()
@@ -187,7 +199,7 @@ def train_probe(
             schedule.step()
             total += loss.item()
         logger.info("epoch %d: loss %.4f", epoch + 1, total * settings.epochs / n_steps)
-    return _frozen(model, encoder)
+    return _frozen(model, rarity, encoder, settings)
 
 
 def _class_weights(goal: Tensor, examples: Sequence[Example]) -> Tensor:
@@ -201,20 +213,31 @@ def _class_weights(goal: Tensor, examples: Sequence[Example]) -> Tensor:
     return (counts.max() / counts.clamp_min(1)).pow(0.25)[goal]
 
 
+def _rarity(parts: Sequence[NDArray[np.int64]], buckets: int) -> NDArray[np.float32]:
+    """(buckets,) inverse document frequencies, smoothed, from 1 on."""
+    counts = np.bincount(np.concatenate(parts), minlength=buckets)
+    return (np.log((1 + len(parts)) / (1 + counts)) + 1).astype(np.float32)
+
+
 def _bag(
-    parts: Sequence[NDArray[np.int64]], rng: np.random.Generator, dropout: float
+    parts: Sequence[NDArray[np.int64]],
+    rarity: NDArray[np.float32],
+    rng: np.random.Generator,
+    settings: ProbeSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Parts, where each text begins, and the weight of each part; some are left out."""
-    kept = [one[rng.random(len(one)) >= dropout] for one in parts]
-    offsets = np.cumsum([0, *(len(one) for one in kept[:-1])])
+    dropout = settings.parts_dropout
+    kept = [rng.random(len(one)) >= dropout for one in parts]
+    offsets = np.cumsum([0, *(is_in.sum() for is_in in kept[:-1])])
     scales = [
-        np.full(len(one), 1 / ((1 - dropout) * np.sqrt(max(1, len(whole)))), np.float32)
-        for one, whole in zip(kept, parts, strict=True)
+        parts_scales(one, rarity)[is_in] * (settings.parts_gain / (1 - dropout))
+        for one, is_in in zip(parts, kept, strict=True)
     ]
+    left = [one[is_in] for one, is_in in zip(parts, kept, strict=True)]
     return (
-        torch.from_numpy(np.concatenate(kept)),
+        torch.from_numpy(np.concatenate(left)),
         torch.from_numpy(offsets),
-        torch.from_numpy(np.concatenate(scales)),
+        torch.from_numpy(np.concatenate(scales).astype(np.float32)),
     )
 
 
@@ -228,7 +251,9 @@ def _loss(logits: Tensor, goal: Tensor, victim: Tensor, weight: Tensor, smoothin
     return loss
 
 
-def _frozen(model: _Probe, encoder: str) -> Probe:
+def _frozen(
+    model: _Probe, rarity: NDArray[np.float32], encoder: str, settings: ProbeSettings
+) -> Probe:
     def array(tensor: Tensor) -> NDArray[np.float32]:
         return tensor.detach().numpy().astype(np.float32)
 
@@ -238,7 +263,8 @@ def _frozen(model: _Probe, encoder: str) -> Probe:
         hidden_bias=array(model.hidden.bias),
         out_weight=array(model.out.weight),
         out_bias=array(model.out.bias),
-        parts_weight=array(model.parts.weight),
+        parts_weight=array(model.parts.weight) * np.float32(settings.parts_gain),
+        parts_rarity=rarity,
         temperature=1.0,
         encoder=encoder,
         follow_up=dict.fromkeys(FEATURES, 0.0),
@@ -246,12 +272,18 @@ def _frozen(model: _Probe, encoder: str) -> Probe:
 
 
 def train_detector(
-    files: Sequence[Path], held_back: Sequence[str], embedder: "Embedder", *, seed: int = 0
+    files: Sequence[Path],
+    held_back: Sequence[str],
+    embedder: "Embedder",
+    *,
+    seed: int = 0,
+    settings: ProbeSettings | None = None,
 ) -> tuple[Probe, dict[str, Any]]:
     """A probe trained on the files and the examples of ours, and what its card says.
 
-    Where sources are held back, a first probe that never saw them is scored and calibrated on
-    them; the one that comes back saw everything and has that one's temperature.
+    Where sources are held back, a first probe that never saw them is scored on them. Temperature
+    and thresholds come of `N_FOLDS` probes, each read on the sources that it was not trained on.
+    The one that comes back is the mean of `N_JOINED` that saw everything.
 
     Args:
         held_back: names of sources; `a` also holds back `a/b`.
@@ -264,44 +296,118 @@ def train_detector(
     missing = [name for name in held_back if not any(_is_of(one, name) for one in known)]
     if missing:
         raise TrainingError(f"no example is of the source {missing[0]}; fix the name")
+    encoder = embedder.identity["digest"]
     vectors = embedder.encode([one.text for one in examples])
-    encoder, settings = embedder.identity["digest"], ProbeSettings(seed=seed)
-    follow_up = fit_follow_up(FollowUp.load({}), embedder)
-    card: dict[str, Any] = {"examples": len(examples), "seed": seed}
-    temperature = 1.0
+
+    def trained(rows: NDArray[np.bool_], seed: int) -> Probe:
+        chosen = [one for one, is_in in zip(examples, rows, strict=True) if is_in]
+        settled = replace(settings or ProbeSettings(), seed=seed)
+        return train_probe(chosen, vectors[rows], encoder=encoder, settings=settled)
+
     held = np.array([any(_is_of(one.source, name) for name in held_back) for one in examples])
+    logits = _logits_unseen(examples, vectors, ~held, trained, seed)[~held]
+    read = [one for one, is_held in zip(examples, held, strict=True) if not is_held]
+    temperature = calibrated_temperature(logits, read)
+    card: dict[str, Any] = {
+        "examples": len(examples),
+        "seed": seed,
+        "thresholds": calibrated_thresholds(logits / temperature, read),
+    }
     if held.any():
-        first = train_probe(
-            [one for one, is_held in zip(examples, held, strict=True) if not is_held],
-            vectors[~held], encoder=encoder, settings=settings,
-        )  # fmt: skip
+        first = replace(trained(~held, seed), temperature=temperature)
         unseen = [one for one, is_held in zip(examples, held, strict=True) if is_held]
-        temperature = calibrated_temperature(first, unseen, vectors[held])
-        first = replace(first, temperature=temperature)
         card["held_back"] = scores(first, unseen, vectors[held]) | {"sources": list(held_back)}
-    probe = train_probe(examples, vectors, encoder=encoder, settings=settings)
+    everything = np.ones(len(examples), np.bool_)
+    probe = joined([trained(everything, seed + number) for number in range(N_JOINED)])
+    follow_up = fit_follow_up(FollowUp.load({}), embedder)
     return replace(probe, temperature=temperature, follow_up=follow_up), card
+
+
+def _logits_unseen(
+    examples: Sequence[Example],
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.bool_],
+    trained: Callable[[NDArray[np.bool_], int], Probe],
+    seed: int,
+) -> NDArray[np.float32]:
+    """(n, K) log probabilities, each by a probe trained on `rows` but for those of its fold.
+
+    A source lies in one fold whole; only our own examples, which cover all topics, are spread.
+    """
+    names = [one.source.partition("/")[0] for one in examples]
+    rng = np.random.default_rng(seed)
+    fold_of = dict(zip(sorted(set(names)), rng.permutation(len(set(names))) % N_FOLDS, strict=True))
+    own = {file.stem for file in EXAMPLES.glob("??.jsonl")}
+    folds = np.array([rng.integers(N_FOLDS) if name in own else fold_of[name] for name in names])
+    logits = np.zeros((len(examples), len(TOPICS)), np.float32)
+    for number in range(N_FOLDS):
+        read = rows & (folds == number)
+        if read.any() and (rows & ~read).any():
+            texts = [one.text for one, is_in in zip(examples, read, strict=True) if is_in]
+            probabilities, _ = trained(rows & ~read, seed).read(vectors[read], texts)
+            logits[read] = np.log(np.maximum(probabilities, 1e-9))
+    return logits
+
+
+def joined(probes: Sequence[Probe]) -> Probe:
+    """One probe whose logits are the means of those of the others."""
+    n = len(probes)
+    return replace(
+        probes[0],  # the rarity of parts is that of the texts, the same in all
+        hidden_weight=np.concatenate([one.hidden_weight for one in probes]),
+        hidden_bias=np.concatenate([one.hidden_bias for one in probes]),
+        out_weight=np.concatenate([one.out_weight / n for one in probes], axis=1),
+        out_bias=np.mean([one.out_bias for one in probes], axis=0),
+        parts_weight=np.mean([one.parts_weight for one in probes], axis=0),
+    )
 
 
 def _is_of(source: str, name: str) -> bool:
     return source == name or source.startswith(name + "/")
 
 
-def calibrated_temperature(
-    probe: Probe, examples: Sequence[Example], vectors: NDArray[np.float32]
-) -> float:
-    """The temperature at which the probabilities of unseen examples are likeliest."""
-    texts = [one.text for one in examples]
+def calibrated_temperature(logits: NDArray[np.float32], examples: Sequence[Example]) -> float:
+    """The temperature at which the probabilities of unseen examples are likeliest.
+
+    Args:
+        logits: (n, K).
+    """
     goal = [TOPICS.index(one.topic) for one in examples]
     rows = np.arange(len(goal))
-    read, _ = replace(probe, temperature=1.0).read(vectors, texts)
-    logits = np.log(np.maximum(read, 1e-9))
 
     def loss(temperature: float) -> float:
         scaled = logits / temperature
         return float((np.log(np.exp(scaled).sum(1)) - scaled[rows, goal]).mean())
 
     return float(min(np.arange(0.4, 3.01, 0.05), key=loss).round(2))
+
+
+def calibrated_thresholds(
+    logits: NDArray[np.float32], examples: Sequence[Example]
+) -> dict[str, float]:
+    """Topic -> the probability from which on saying so has the best F1 on unseen examples.
+
+    Args:
+        logits: (n, K), divided by the temperature.
+    """
+    raised = np.exp(logits)
+    probabilities = raised / raised.sum(1, keepdims=True)
+    goal = np.array([TOPICS.index(one.topic) for one in examples])
+    thresholds = {}
+    for number, topic in enumerate(TOPICS):
+        if topic == NONE or not (goal == number).any():
+            continue
+        is_it = goal == number
+
+        def f1(threshold: float, number: int = number, is_it: NDArray[np.bool_] = is_it) -> float:
+            said = probabilities[:, number] >= threshold
+            return float(2 * (said & is_it).sum() / max(1, said.sum() + is_it.sum()))
+
+        # A flat top: the middle of what is as good as the best, to within half a point.
+        tried = np.arange(0.3, 0.81, 0.02)
+        reached = np.array([f1(threshold) for threshold in tried])
+        thresholds[topic] = float(tried[reached >= reached.max() - 0.005].mean().round(2))
+    return thresholds
 
 
 def scores(

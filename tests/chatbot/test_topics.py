@@ -11,8 +11,8 @@ from chatbot.errors import InputError, ModelError, TrainingError
 from chatbot.followup import FEATURES, FollowUp
 from chatbot.topics import Probe, TopicDetector, Topics, parts_scales
 
-MOST_FALSE_ALARMS = 0.06
-"""Of look-alikes. The aim is 0.03; what is reached stands in `chatbot/pretrained_topics`."""
+MOST_FALSE_ALARMS = 0.045
+"""Of look-alikes. The aim is 0.03, 0.036 is reached (6 of 169)."""
 
 DATA = Path(__file__).parents[1] / "data" / "topics"
 TOPICS = ("none", "politics", "crime")
@@ -269,6 +269,8 @@ def test_the_shipped_detector_follows_a_conversation(shipped, turns):
 def test_someone_robbed_is_not_taken_for_a_robber(shipped):
     assert shipped.read(["Somebody broke into our flat and took my laptop"]).victim > 0.5
     assert shipped.read(["I broke into a flat and took a laptop"]).victim < 0.5
+    assert shipped.read(["I stole a wallet"]).victim < 0.5
+    assert shipped.read(["Someone stole my wallet"]).victim > 0.5
 
 
 def test_few_look_alikes_fire(shipped):
