@@ -41,8 +41,8 @@ def agrees(reply: str) -> bool:
 
 _REFERS = re.compile(
     r"^(?:so|and|but|then)\b|\b(?:they|them|their|those|these|that|this|it|agree|don't you|"
-    r"aren't they|right)\b|^(?:그럼|그래서|근데|그런데|그러면)|그 사람|걔네|그들|그거|그게|동의|그치|"
-    r"그렇지",
+    r"aren't they|right)\b|^(?:그럼|그래서|근데|그런데|그러면)|그 사람|걔네|그들|그거|"
+    r"그게|동의|그치|그렇지",
     re.IGNORECASE,
 )
 

@@ -244,9 +244,7 @@ class TerminalChat:
             typer.echo(f"Saved {len(self.conversation.turns)} turns to {argument}.")
 
 
-def _load(
-    model: str | None, device: str, bags: Sequence[Path], *, guarded: bool
-) -> "Chatbot":
+def _load(model: str | None, device: str, bags: Sequence[Path], *, guarded: bool) -> "Chatbot":
     from transformers.utils import logging as transformers_logging
 
     from chatbot.bot import Chatbot

@@ -90,7 +90,15 @@ def _within(name: str, value: float, least: float, most: float, besides: str = "
 
 
 Finish = Literal["end", "length", "stopped"]
-Dropped = Literal["empty", "broken_text", "duplicate", "repeats_turn", "repeats_itself", "rejected"]
+Dropped = Literal[
+    "empty",
+    "broken_text",
+    "duplicate",
+    "repeats_turn",
+    "repeats_itself",
+    "other_language",
+    "rejected",
+]
 
 
 @dataclass(frozen=True, slots=True)
