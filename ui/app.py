@@ -25,6 +25,7 @@ from ui.panel_wiring import (
     preset_choices,
     read_panel_state,
     wire_comparison,
+    wire_labelling,
     wire_presets,
     wire_schedule,
 )
@@ -123,7 +124,7 @@ def build(service: Service) -> gr.Blocks:
         delete_cache=(3600, 3600),
     )
     with demo:
-        page = Page()
+        page = Page(is_labelling=service.labelling is not None)
         _wire(page, service, demo)
     return demo
 
@@ -280,6 +281,8 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     wire_presets(page, service)
     wire_schedule(page, service)
     wire_comparison(page, service, spoken)
+    if service.labelling is not None:
+        wire_labelling(page, service.labelling, [arrival, spoken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +306,7 @@ def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside
         asdict(now),
         screen,
         drawing.conversation_html(chats, screen),
-        drawing.status_html(screen),
+        drawing.status_html(screen, service.store.notice),
         drawing.list_html(chats, screen),
         inspector_html(chats, screen),
         gr.update(**composer),

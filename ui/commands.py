@@ -12,6 +12,7 @@ from chatbot.console import quiet_libraries
 from chatbot.store import Store
 
 if TYPE_CHECKING:
+    from ui.labelling import Labelling
     from ui.turns import Bot
 
 app = typer.Typer(name="ui", help="The chat in the browser.")
@@ -38,16 +39,48 @@ def ui(
     keep_days: Annotated[
         float | None, typer.Option(min=0, help="Delete chats not written to for so long.")
     ] = None,
+    label: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TASKS",
+            help="Show a tab that asks for labels of these responses, of `chatbot eval ssa tasks`.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --label: where the labels go.")
+    ] = None,
+    rater: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --label: who gives them.")
+    ] = None,
 ) -> None:
     """Open the chat in the browser: works offline, chats stay on this machine."""
-    store = Store.in_memory() if data == MEMORY else Store(None if data is None else Path(data))
+    labelling = _labelling(label, labels, rater)
+    store = (
+        Store.in_memory()
+        if data == MEMORY
+        else Store(None if data is None else Path(data), or_memory=True)
+    )
     with store:
         if keep_days is not None:
             store.delete_older(keep_days)
-        _serve(store, host, port, model, device)
+        _serve(store, labelling, host, port, model, device)
 
 
-def _serve(store: Store, host: str, port: int, model: str | None, device: str) -> None:
+def _labelling(tasks: Path | None, labels: Path | None, rater: str | None) -> "Labelling | None":
+    from chatbot.errors import InputError
+    from ui.labelling import Labelling
+
+    if tasks is None and labels is None and rater is None:
+        return None
+    if tasks is None or labels is None or rater is None:
+        raise InputError("labels need all of --label TASKS, --labels FILE and --rater NAME")
+    return Labelling(tasks, labels, rater)
+
+
+def _serve(
+    store: Store, labelling: "Labelling | None", host: str, port: int, model: str | None,
+    device: str,
+) -> None:  # fmt: skip
     """Shows the page while the model is still loading, then waits for Ctrl-C."""
     typer.echo("Starting ...", err=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
@@ -60,7 +93,7 @@ def _serve(store: Store, host: str, port: int, model: str | None, device: str) -
     # After Gradio is imported: two threads that import at once can meet half-made modules.
     bot = _loading(model, device)
     try:
-        service = Service(Turns(bot), store, presets=list_presets())
+        service = Service(Turns(bot), store, presets=list_presets(), labelling=labelling)
         demo, url = launch(service, host=host, port=port or None)
     except OSError as error:
         raise InputError(
@@ -87,9 +120,12 @@ def _loading(model: str | None, device: str) -> "Future[Bot]":
             from chatbot.bot import Chatbot
 
             quiet_libraries()
-            bot.set_result(Chatbot.load(model, device=device))
+            loaded = Chatbot.load(model, device=device)
         except BaseException as error:  # told where the result is waited for
             bot.set_exception(error)
+            return
+        bot.set_result(loaded)
+        loaded.steerer.warm()
 
     threading.Thread(target=load, daemon=True).start()
     return bot

@@ -21,7 +21,8 @@ _SCRAMBLE = "controllable-chatbot"
 class Page:
     """The components, in the order in which they are seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_labelling: bool = False) -> None:
+        """`is_labelling` is whether there is a tab for labels."""
         self.kept = gr.BrowserState(None, storage_key="controllable-chatbot", secret=_SCRAMBLE)
         self.kept_panel = gr.BrowserState(
             None, storage_key="controllable-chatbot-panel", secret=_SCRAMBLE
@@ -39,7 +40,7 @@ class Page:
         with gr.Column(elem_id="main"):
             self._conversation()
         with gr.Sidebar(width=400, position="right", open=False, elem_id="right") as self.right:
-            self._panels()
+            self._panels(is_labelling)
 
     def _chats(self) -> None:
         self.brand = gr.HTML(elem_id="brand", apply_default_css=False)
@@ -82,18 +83,24 @@ class Page:
                 placeholder="message", label="message",
             )  # fmt: skip
 
-    def _panels(self) -> None:
+    def _panels(self, is_labelling: bool) -> None:
+        panels = {
+            "steering": self._steering, "reply": self._inspector, "compare": self._comparing,
+            "settings": self._numbers,
+        }  # fmt: skip
+        if is_labelling:
+            panels["label"] = self._labelling
         with gr.Tabs() as self.tabs:
-            for name, fill in {
-                "steering": self._steering, "reply": self._inspector, "compare": self._comparing,
-                "settings": self._numbers,
-            }.items():  # fmt: skip
+            for name, fill in panels.items():
                 with gr.Tab(id=name) as tab:
                     fill()
                 self._labelled(tab, label=name)
 
     def _inspector(self) -> None:
         self.inspector = gr.HTML(elem_id="inspector", js_on_load=_PRESSES, apply_default_css=False)
+
+    def _labelling(self) -> None:
+        self.labelling = gr.HTML(elem_id="label", js_on_load=_PRESSES, apply_default_css=False)
 
     def _steering(self) -> None:
         self.mix = gr.HTML(elem_id="mix", apply_default_css=False)

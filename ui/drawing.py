@@ -32,8 +32,12 @@ def conversation_html(chats: Conversations, screen: Screen) -> str:
     return f'<div class="thread{busy}">{"".join(drawn)}</div>'
 
 
-def status_html(screen: Screen) -> str:
-    """What is going on, or what went wrong, under the conversation."""
+def status_html(screen: Screen, kept: str | None = None) -> str:
+    """What is going on, or what went wrong, under the conversation.
+
+    Args:
+        kept: why conversations are kept in memory only, in words; None where they are on disk.
+    """
     if screen.answering_id is not None:
         return (
             '<div class="status" role="status"><span class="dots"><i></i><i></i><i></i></span>'
@@ -42,6 +46,8 @@ def status_html(screen: Screen) -> str:
         )
     if screen.problem:
         return f'<div class="problem" role="alert">{icon("alert")}{escape(screen.problem)}</div>'
+    if kept:
+        return f'<div class="problem" role="status">{icon("alert")}{escape(kept)}</div>'
     return f'<div class="status" role="status">{escape(screen.notice)}</div>'
 
 

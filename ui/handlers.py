@@ -18,6 +18,7 @@ from chatbot.errors import ChatbotError, InputError
 from chatbot.presets import SHIPPED, Preset
 from chatbot.store import Conversations, Store, StoredMessage
 from chatbot.types import Progress, Reply
+from ui.labelling import Labelling
 from ui.panel import Panel, read_panel
 from ui.texts import LANGUAGES, Language, preferred_language, text
 from ui.turns import Settings, Turns, Waiting
@@ -37,6 +38,8 @@ class Service:
     store: Store
     presets: Sequence[Preset] = SHIPPED
     """Offered to everybody."""
+    labelling: Labelling | None = None
+    """Of the one rater, whoever opens the page; None where no labels are asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,3 +50,26 @@ document.addEventListener("click", (event) => {
     setTimeout(() => localStorage.setItem(PANEL, String(open())), 300);
   }
 });
+
+// Labels: one press for what is shown, so that a fast second one does not answer what comes next;
+// and a key for each button, where no text is being written. On a Korean keyboard Y is not "y".
+let answered = null;
+document.addEventListener(
+  "click",
+  (event) => {
+    const shown = event.target.closest(".labelling");
+    if (!shown || !event.target.closest("button")) return;
+    if (shown.dataset.drawn === answered) event.stopPropagation();
+    answered = shown.dataset.drawn;
+  },
+  true,
+);
+document.addEventListener("keydown", (event) => {
+  const isText = event.target.closest(
+    "textarea, select, [contenteditable], input:not([type=radio], [type=checkbox], [type=range])",
+  );
+  if (isText || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = /^[a-z]$/i.test(event.key) ? event.key.toLowerCase() : event.code.slice(-1).toLowerCase();
+  const button = document.querySelector(`#right.open .labelling button[data-key="${CSS.escape(key)}"]`);
+  if (button?.checkVisibility()) button.click();
+});

@@ -1,4 +1,4 @@
-"""Wires the panel: presets, the schedule, comparisons; decides nothing."""
+"""Wires the panel: presets, the schedule, comparisons, labels; decides nothing."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -7,12 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from chatbot.errors import ChatbotError
+from chatbot.errors import ChatbotError, InputError
 from ui import comparing, handlers, panel, scheduling, shelf
 from ui.comparing import Comparison
 from ui.comparison_drawing import comparison_html
 from ui.components import Page
 from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
+from ui.labelling import Labelling
+from ui.labelling_drawing import labelling_html
 from ui.markup import Sayer, problem
 from ui.panel_drawing import mix_html, schedule_html
 
@@ -181,3 +183,22 @@ def wire_comparison(page: Page, service: Service, spoken: Any) -> None:
         lambda screen, now: drawn(screen, now)[1], [page.screen, page.comparison],
         page.compared, **LIGHT,
     )  # fmt: skip
+
+
+def wire_labelling(page: Page, labelling: Labelling, shown_after: Sequence[Any]) -> None:
+    """Answers to a response; the events `shown_after` draw what is asked."""
+
+    def look(screen: Screen) -> str:
+        return labelling_html(labelling.asked(), Sayer(screen.language))
+
+    def press(screen: Screen, event: gr.EventData) -> str:
+        try:
+            action = read_action(event._data)
+        except InputError:
+            return look(screen)
+        now = labelling.press(action.do, action.id, action.value)
+        return labelling_html(now, Sayer(screen.language))
+
+    for event in shown_after:
+        event.then(look, [page.screen], page.labelling, **LIGHT)
+    page.labelling.click(press, [page.screen], page.labelling, **LIGHT)

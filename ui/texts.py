@@ -252,6 +252,32 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "choose_attribute": ("Choose an attribute for the sweep.", "비교할 속성을 고르세요."),
     "compare_failed": ("The comparison failed: {why}", "비교에 실패했습니다: {why}"),
+    # labels
+    "label": ("Label", "평가"),
+    "label_sensible": (
+        "Does the response make sense after this conversation? If anything seems off "
+        "(confusing, illogical, out of context, factually wrong), it does not.",
+        "이 대화 뒤에 말이 되는 응답인가요? 혼란스럽거나, 논리에 맞지 않거나, 문맥에서 벗어나거나, "
+        "사실과 다르면 말이 되지 않는 것입니다.",
+    ),
+    "label_specific": (
+        "Is it specific to this conversation? It is not if it would do as well in dozens of "
+        "others.",
+        "이 대화에 구체적인 응답인가요? 다른 수많은 대화에도 그대로 쓸 수 있으면 아닙니다.",
+    ),
+    "label_name_sensible": ("Sensible?", "말이 되나요?"),
+    "label_name_specific": ("Specific?", "구체적인가요?"),
+    "label_yes": ("Yes", "예"),
+    "label_maybe": ("Maybe", "애매함"),
+    "label_no": ("No", "아니요"),
+    "label_undo": ("Take back", "되돌리기"),
+    "label_progress": ("{n} of {total}", "{total}개 중 {n}번째"),
+    "label_response": ("Response to judge", "평가할 응답"),
+    "label_done": (
+        "All {total} responses are labelled. Thank you.",
+        "응답 {total}개를 모두 평가했습니다. 감사합니다.",
+    ),
+    "label_retry": ("Try again", "다시 시도"),
     # inspector
     "outcome_chosen": ("Chosen among the candidates.", "후보 가운데에서 골랐습니다."),
     "outcome_regenerated": (
@@ -358,6 +384,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "dropped_empty": ("says nothing", "내용 없음"),
     "dropped_broken_text": ("broken characters", "깨진 글자"),
     "dropped_duplicate": ("said by a better one", "중복"),
+    "dropped_other_language": ("in another language", "다른 언어"),
     "dropped_repeats_turn": ("repeats an earlier turn", "앞 대화 반복"),
     "dropped_repeats_itself": ("repeats itself", "스스로 반복"),
     "finish_length": ("cut at the longest length", "최대 길이에서 잘림"),

@@ -194,9 +194,12 @@ def loading(model: str | None, device: str) -> "Future[ServedBot]":
             from chatbot.console import quiet_libraries
 
             quiet_libraries()
-            bot.set_result(Chatbot.load(model, device=device))
+            loaded = Chatbot.load(model, device=device)
         except BaseException as error:  # told where the result is waited for
             bot.set_exception(error)
+            return
+        bot.set_result(loaded)
+        loaded.steerer.warm()
 
     threading.Thread(target=load, daemon=True).start()
     return bot
