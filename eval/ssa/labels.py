@@ -301,9 +301,12 @@ class LabelSession:
 
     def _drop_torn_line(self) -> None:
         data = self._path.read_bytes()
-        if not data.endswith(b"\n"):
+        tail = data[data.rfind(b"\n") + 1 :]
+        begin = b'{"task"'
+        # Only what begins as our lines do: a wrong file shall not lose its last line.
+        if tail and (tail.startswith(begin) or begin.startswith(tail)):
             with self._path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
+                file.truncate(len(data) - len(tail))
 
     @property
     def current(self) -> Task | None:
