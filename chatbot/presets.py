@@ -15,7 +15,7 @@ from typing import Any
 
 from chatbot.controls import Controls, Curve, GradientSettings, Schedule
 from chatbot.errors import InputError
-from chatbot.store import default_path
+from chatbot.folders import data_folder
 from chatbot.types import Ranking, Sampling
 
 MAX_BYTES = 100_000
@@ -89,7 +89,7 @@ SHIPPED: tuple[Preset, ...] = (
 
 def presets_folder() -> Path:
     """Where a person's own presets lie: `presets` beside the conversations."""
-    return default_path().parent / "presets"
+    return data_folder() / "presets"
 
 
 def list_presets(folder: Path | None = None) -> list[Preset]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from chatbot.errors import InputError, StoreError
+from chatbot.folders import data_folder
 from chatbot.prompt import clean_text
 
 log = logging.getLogger(__name__)
@@ -141,9 +142,7 @@ def default_path() -> Path:
 
     `controllable-chatbot/conversations.sqlite3` in `$XDG_DATA_HOME`, or in `~/.local/share`.
     """
-    home = os.environ.get("XDG_DATA_HOME")
-    folder = Path(home) if home else Path.home() / ".local" / "share"
-    return folder / "controllable-chatbot" / "conversations.sqlite3"
+    return data_folder() / "conversations.sqlite3"
 
 
 class Store:

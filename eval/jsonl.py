@@ -5,7 +5,7 @@ What the records mean, this module does not know.
 
 import json
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,16 +98,25 @@ class Output:
         Raises:
             ChatbotError: the disk is full; the lines before this one are kept.
         """
-        text = json.dumps(record, ensure_ascii=False) + "\n"
-        try:
-            # A lone surrogate cannot be UTF-8; the replacement \udXXX is how JSON spells it.
-            self._file.write(text.encode("utf-8", "backslashreplace"))
-            self._file.flush()
-        except OSError as error:
-            raise ChatbotError(
-                f"cannot write {self._path}: {error.strerror}; make room and run the command "
-                "again: it goes on behind the last complete line"
-            ) from error
+        append(self._file, self._path, [record])
+
+
+def append(file: IO[bytes], path: Path, records: Sequence[Json]) -> None:
+    """Appends a line for each record, on their way to the disk when this returns.
+
+    Raises:
+        ChatbotError: the disk is full; the lines before these are kept.
+    """
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    try:
+        # A lone surrogate cannot be UTF-8; the replacement \udXXX is how JSON spells it.
+        file.write(text.encode("utf-8", "backslashreplace"))
+        file.flush()
+    except OSError as error:
+        raise ChatbotError(
+            f"cannot write {path}: {error.strerror}; make room and run the command "
+            "again: it goes on behind the last complete line"
+        ) from error
 
 
 @contextmanager

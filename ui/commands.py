@@ -2,18 +2,16 @@
 
 import os
 import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chatbot.console import quiet_libraries
 from chatbot.store import Store
+from ui.loading import loading
 
 if TYPE_CHECKING:
     from ui.labelling import Labelling
-    from ui.turns import Bot
 
 app = typer.Typer(name="ui", help="The chat in the browser.")
 
@@ -91,7 +89,7 @@ def _serve(
     from ui.turns import Turns
 
     # After Gradio is imported: two threads that import at once can meet half-made modules.
-    bot = _loading(model, device)
+    bot = loading(model, device)
     try:
         service = Service(Turns(bot), store, presets=list_presets(), labelling=labelling)
         demo, url = launch(service, host=host, port=port or None)
@@ -109,23 +107,3 @@ def _serve(
         typer.echo("", err=True)
     finally:
         demo.close(verbose=False)
-
-
-def _loading(model: str | None, device: str) -> "Future[Bot]":
-    """The bot, which a thread loads beside everything else."""
-    bot: Future[Bot] = Future()
-
-    def load() -> None:
-        try:
-            from chatbot.bot import Chatbot
-
-            quiet_libraries()
-            loaded = Chatbot.load(model, device=device)
-        except BaseException as error:  # told where the result is waited for
-            bot.set_exception(error)
-            return
-        bot.set_result(loaded)
-        loaded.steerer.warm()
-
-    threading.Thread(target=load, daemon=True).start()
-    return bot

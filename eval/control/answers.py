@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from chatbot.controls import Controls
-from chatbot.errors import ChatbotError, InputError
+from chatbot.errors import InputError
 from chatbot.types import Candidate, Reply, Sampling
-from eval.jsonl import Json
+from eval.jsonl import Json, append
 
 if TYPE_CHECKING:
     from chatbot.bot import Chatbot
@@ -138,18 +138,7 @@ class Answers:
             if key not in self._known:
                 self._known[key] = answer
                 lines.append({"key": key, **_asked(request, self._model), **asdict(answer)})
-        self._append(lines)
-
-    def _append(self, lines: Sequence[Json]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        try:
-            self._file.write(text.encode("utf-8", "backslashreplace"))
-            self._file.flush()
-        except OSError as error:
-            raise ChatbotError(
-                f"cannot write {self._path}: {error.strerror}; make room and run the command "
-                "again: it goes on behind the last complete line"
-            ) from error
+        append(self._file, self._path, lines)
 
     def _open(self) -> IO[bytes]:
         try:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbot.errors import InputError
+from ui.loading import loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -182,27 +182,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise InputError(
             f"port {port} of {host} cannot be listened at ({error}); give another --port"
         ) from error
-
-
-def loading(model: str | None, device: str) -> "Future[ServedBot]":
-    """The bot, which a thread loads beside everything else."""
-    bot: Future[ServedBot] = Future()
-
-    def load() -> None:
-        try:
-            from chatbot.bot import Chatbot
-            from chatbot.console import quiet_libraries
-
-            quiet_libraries()
-            loaded = Chatbot.load(model, device=device)
-        except BaseException as error:  # told where the result is waited for
-            bot.set_exception(error)
-            return
-        bot.set_result(loaded)
-        loaded.steerer.warm()
-
-    threading.Thread(target=load, daemon=True).start()
-    return bot
 
 
 def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":

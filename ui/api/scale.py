@@ -97,7 +97,7 @@ def start(
 
 def _replica(serving: Serving, name: str, model: str | None, device: str) -> "FastAPI":
     """The service of one replica, whose model has been loaded."""
-    from ui.api.commands import loading
+    from ui.loading import loading
 
     bot = loading(model, device)
     bot.result()

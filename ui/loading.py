@@ -1,0 +1,27 @@
+"""Knows how to load the bot beside a page or server that is starting already."""
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+
+# Any: page and server each take the part of a `Chatbot` that they use, and a future is invariant.
+def loading(model: str | None, device: str) -> Future[Any]:
+    """The bot, which a thread loads beside everything else, and warms up once it can be used."""
+    bot: Future[Any] = Future()
+
+    def load() -> None:
+        try:
+            from chatbot.bot import Chatbot
+            from chatbot.console import quiet_libraries
+
+            quiet_libraries()
+            loaded = Chatbot.load(model, device=device)
+        except BaseException as error:  # told where the result is waited for
+            bot.set_exception(error)
+            return
+        bot.set_result(loaded)
+        loaded.steerer.warm()
+
+    threading.Thread(target=load, daemon=True).start()
+    return bot
