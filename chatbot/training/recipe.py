@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from chatbot.errors import TrainingError
 from chatbot.meena import MeenaConfig
@@ -39,6 +46,12 @@ class Recipe(BaseModel):
     seed: int = Field(1, ge=0)
     tokens_per_batch: int = Field(8192, ge=2 * MAX_TOKENS, description="rows x (context + reply)")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    average_every: int = Field(
+        1,
+        ge=1,
+        description="steps between meetings of several processes: 1 averages the gradients of "
+        "each step, more lets each go alone and averages weights (local SGD, Stich 2019)",
+    )
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = Field(2e-3, gt=0, description="peak, of matrices and of the rest")
     weight_decay: float = Field(0.05, ge=0)
@@ -61,6 +74,21 @@ class Recipe(BaseModel):
                 f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(SHAPE_KEYS))}"
             )
         return shape
+
+    @model_validator(mode="after")
+    def _looks_up_when_met(self) -> "Recipe":
+        for name in ("eval_every", "checkpoint_every"):
+            if getattr(self, name) % self.average_every:
+                raise ValueError(
+                    f"{name} must be a multiple of average_every ({self.average_every}): only "
+                    "then do all processes have the same weights"
+                )
+        if self.total_steps % self.average_every:
+            raise ValueError(
+                f"the steps of all stages ({self.total_steps}) must be a multiple of "
+                f"average_every ({self.average_every}), so that the last one is a meeting"
+            )
+        return self
 
     @property
     def total_steps(self) -> int:

@@ -77,7 +77,11 @@ class _Run:
         torch.manual_seed(recipe.seed)
         model = _make_model(recipe)
         optimizers = make_optimizers(model, recipe)
-        self.model, *self.optimizers = accelerator.prepare(model, *optimizers)
+        self.goes_alone = recipe.average_every > 1 and accelerator.num_processes > 1
+        prepared = accelerator.prepare(*optimizers, *([] if self.goes_alone else [model]))
+        prepared = list(prepared) if isinstance(prepared, tuple) else [prepared]
+        self.model = model.to(accelerator.device) if self.goes_alone else prepared.pop()
+        self.optimizers = prepared
         self.plain = accelerator.unwrap_model(self.model)
         self.plain_optimizers = [prepared.optimizer for prepared in self.optimizers]
         if (out / "checkpoint").exists():
@@ -101,12 +105,29 @@ class _Run:
                 self._log(torch.stack(losses).mean().item())
                 losses.clear()
             is_last = done.step == recipe.total_steps
+            if self.goes_alone:
+                if done.step % recipe.average_every:
+                    continue
+                self._average()
             is_stopping = self._is_agreed(stop.asked)
             if done.step % recipe.eval_every == 0 or is_last:
                 self._evaluate()
             if done.step % recipe.checkpoint_every == 0 or is_last or is_stopping:
                 done.losses = [loss.item() for loss in losses]
                 self._save()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Gives all processes the mean of their weights and of their optimizers' states."""
+        states = [
+            value
+            for optimizer in self.plain_optimizers
+            for values in optimizer.state.values()
+            for value in values.values()
+            if isinstance(value, Tensor) and value.ndim
+        ]
+        for one in [*self.plain.parameters(), *states]:
+            one.copy_(self.accelerator.reduce(one, reduction="mean"))
 
     def _is_agreed(self, is_asked: bool) -> bool:
         """Whether any process was asked to stop: all end after the same step or none can."""

@@ -29,6 +29,8 @@ def test_what_is_left_out_has_a_default(tmp_path):
         ({"stages": []}, "stages"),
         ({"optimizer": "sgd"}, "optimizer"),
         ({"tokens_per_batch": 8}, "tokens_per_batch"),
+        ({"average_every": 4, "eval_every": 6}, "eval_every must be a multiple"),
+        ({"average_every": 5}, "must be a multiple of average_every"),
     ],
     ids=str,
 )

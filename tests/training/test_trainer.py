@@ -236,7 +236,10 @@ def test_asked_to_stop_it_ends_after_the_step_with_a_checkpoint(
 
 
 @pytest.mark.slow  # six processes that load torch
-def test_two_processes_end_together_and_go_on(recipe, tmp_path):
+@pytest.mark.parametrize(("average_every", "stopped_at"), [(1, 7), (4, 8)])
+def test_two_processes_end_together_and_go_on(recipe, tmp_path, average_every, stopped_at):
+    meeting = {"average_every": average_every, "checkpoint_every": 4, "eval_every": 4}
+    recipe = Recipe(**recipe.model_dump() | meeting)
     path = tmp_path / "recipe.json"
     path.write_text(recipe.model_dump_json())
     script = tmp_path / "two.py"
@@ -266,7 +269,7 @@ def test_two_processes_end_together_and_go_on(recipe, tmp_path):
 
     run("whole", "go")
     run("stopped", "stop")
-    assert step_of_checkpoint(tmp_path / "stopped") == 7
+    assert step_of_checkpoint(tmp_path / "stopped") == stopped_at
     run("stopped", "go")
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
