@@ -56,15 +56,17 @@ def rank(
 
 
 def score_of(candidate: Candidate, ranking: Ranking) -> float:
-    """Log-likelihood per piece, less what it has anywhere, plus what it shows, less its risk.
+    """In nats, higher is better: the sum that `Ranking` describes.
 
-    In nats, higher is better.
+    Log-likelihood per piece, less what it has anywhere, plus how well it answers and what it shows,
+    less its risk.
     """
     alone = candidate.log_likelihood_alone or 0.0
     length = max(1, len(candidate.token_ids)) ** ranking.length_power
     fluency = (candidate.log_likelihood - ranking.novelty * alone) / length
     risk = candidate.verdict.risk if candidate.verdict is not None else 0.0
-    return fluency + ranking.fit * (candidate.fit or 0.0) - ranking.risk * risk
+    answers = ranking.coherence * (candidate.coherence or 0.0)
+    return fluency + answers + ranking.fit * (candidate.fit or 0.0) - ranking.risk * risk
 
 
 def _said(text: str) -> list[str]:

@@ -49,6 +49,7 @@ class Ranking:
     """How the reply is chosen among the candidates.
 
     score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
+            + coherence * (how well it answers, in nats of `chatbot.coherence`)
             + fit * (how far the candidate shows the attributes asked for)
             - risk * (how unethical the filter holds it, 0 to 1)
 
@@ -56,6 +57,8 @@ class Ranking:
         novelty: weight of the mutual-information term (Li et al. 2016), which lowers replies
             that fit any context; 0 leaves it out.
         length_power: 1 gives the mean log-likelihood per piece as in Meena, 0 the sum.
+        coherence: weight of how well the candidate answers this conversation rather than any; 0
+            leaves it out, and nothing is computed.
         repeat_words: a candidate that shares a run of this many words with an earlier turn is
             dropped.
         fit: added to the score, in nats, for a candidate that shows all that was asked at full
@@ -66,13 +69,15 @@ class Ranking:
 
     novelty: float = 0.0
     length_power: float = 1.0
+    coherence: float = 1.0
     repeat_words: int = 5
-    fit: float = 2.0
+    fit: float = 4.0
     risk: float = 2.0
 
     def __post_init__(self) -> None:
         _within("novelty", self.novelty, 0, 2)
         _within("length_power", self.length_power, 0, 2)
+        _within("coherence", self.coherence, 0, 10)
         _whole("repeat_words", self.repeat_words, 2, 100)
         _within("fit", self.fit, 0, 100)
         _within("risk", self.risk, 0, 100)
@@ -136,6 +141,7 @@ class Candidate:
         token_ids: pieces as drawn, without the start; the last is the end when finish is "end".
         log_likelihood: log p(token_ids | context) in nats, of the model untouched by temperature.
         log_likelihood_alone: the same without any context; None when novelty was 0.
+        coherence: how well it answers, in nats; None when the ranking gave it no weight.
         fit: how far it shows what the controls ask, from 0 to 1, weighted by the strengths; None
             where they ask nothing.
         share: of the strengths asked for, that it was drawn with; None where nothing is asked.
@@ -151,6 +157,7 @@ class Candidate:
     log_likelihood: float
     finish: Finish
     log_likelihood_alone: float | None = None
+    coherence: float | None = None
     fit: float | None = None
     share: float | None = None
     score: float | None = None
@@ -234,6 +241,7 @@ class Trace:
         prompt_ids: what the encoder read.
         dropped_turns: oldest turns that did not fit the context window.
         truncated_pieces: pieces cut from the start of the last turn, which did not fit alone.
+        prompt_format: name of how the conversation was written for the model.
         steps: decoding steps taken.
         controls: what was asked beside an answer; None for nothing.
         steered_by: the controls after the topic rules; None where they changed nothing.
@@ -261,6 +269,7 @@ class Trace:
     steering: SteeringTrace | None = None
     outcome: Outcome = "chosen"
     notes: tuple[str, ...] = ()
+    prompt_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,3 +227,28 @@ def korean_encoder(
         f"of {len(kept)} Korean sentences {right:.1%} find their translation, mean cosine "
         f"{cosine:.3f}; see {out}"
     )
+
+
+@app.command()
+def coherence(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder to write, replaced whole.")],
+    model: Annotated[
+        str | None, typer.Option(help="Folder of a generator; the shipped one if left out.")
+    ] = None,
+) -> None:
+    """Train what tells which candidate answers best, on dialogues and replies of the generator."""
+    _log_to_stderr()
+    from chatbot.backbone import Backbone
+    from chatbot.embedding import Embedder
+    from chatbot.training import coherence as lessons
+    from chatbot.training.folders import replace_folder
+
+    quiet_libraries()
+    fragments = lessons.read_both(data)
+    rivals = lessons.draw_rivals(Backbone.load(model), fragments["valid"])
+    network, card = lessons.train(fragments, rivals, Embedder.load())
+    replace_folder(out, lambda folder: network.save(folder, card))
+    for language, told in card["valid"].items():
+        typer.echo(f"{language}  " + ", ".join(f"{name} {value}" for name, value in told.items()))
+    typer.echo(f"see {out}")

@@ -105,6 +105,22 @@ def test_fit_buys_attributes_at_the_price_of_likelihood():
     assert rank([fluent, joyful], ["Hi!"], Ranking(fit=1))[0].text == "Wonderful!"
 
 
+def test_coherence_buys_an_answer_at_the_price_of_likelihood():
+    dull = candidate("What do you do for fun?", -4.0, coherence=-0.5)
+    apt = candidate("How long did you wait?", -8.0, coherence=1.0)
+    turns = ["My train was late."]
+    assert rank([dull, apt], turns, Ranking(coherence=0))[0].text == dull.text
+    assert rank([dull, apt], turns, Ranking(coherence=1))[0].text == apt.text
+    assert score_of(apt, Ranking(coherence=0.5)) == pytest.approx(-2.0 + 0.5)
+
+
+def test_without_weight_or_measure_coherence_does_not_matter():
+    one = candidate("Fine.")
+    assert score_of(one, Ranking(coherence=5)) == score_of(one, Ranking(coherence=0))
+    measured = replace(one, coherence=3.0)
+    assert score_of(measured, Ranking(coherence=0)) == score_of(one, Ranking(coherence=0))
+
+
 # -- what cannot be the reply
 
 
