@@ -1,30 +1,44 @@
 """Labelled replies to train heads on: any JSONL of text and label, read with exact errors.
 
 A line is {"text", "label", "context"?, "split"?, "source"?}; `context` is a list of earlier turns,
-oldest first, `split` is "train" (the default) or "valid". Knows nothing of models.
+oldest first, `split` is "train" (the default) or "valid". Dialogues without labels are labelled
+by a rule, turn by turn. Knows nothing of models.
 """
 
 import json
 import lzma
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attribute_models.base import AttributeModelError
+from attribute_models.stance import stance_of
 
 FAMILIES = Path(__file__).with_name("families.json")
 
-OPENERS = (
-    "How are you?",
-    "Hi! What's new?",
-    "What happened?",
-    "Tell me more.",
-    "What do you think?",
-)
+OPENERS = {
+    "en": (
+        "How are you?",
+        "Hi! What's new?",
+        "What happened?",
+        "Tell me more.",
+        "What do you think?",
+    ),
+    "ko": (
+        "잘 지내?",
+        "안녕! 요즘 어때?",
+        "무슨 일이야?",
+        "좀 더 얘기해 줘.",
+        "어떻게 생각해?",
+    ),
+}
 """Said before replies that come without a context, so that they are read as replies."""
+
+RULES: Mapping[str, Callable[[str], str | None]] = {"stance": stance_of}
+"""That label a text, or do not."""
 
 MAX_WORDS = 40
 _MIN_WORDS = 2
@@ -47,9 +61,12 @@ class Family:
 
     Attributes:
         reference: the label that shows nothing; shifts are relative to it.
+        train: replies of each label that are learned from, at most.
+        in_all: trained when all are; others only by their names, as they were not found to help.
         sources: file patterns below a data folder, each with how its lines are read: `labels`
             (their label -> ours, others left out; empty for as they are), `field` of the label,
-            `turns` to take of a dialogue, `most` lines.
+            `turns` to take of a dialogue, `rule` that labels the turns of dialogues, `most`
+            examples.
     """
 
     name: str
@@ -57,13 +74,15 @@ class Family:
     labels: tuple[str, ...]
     reference: str
     sources: Mapping[str, Mapping[str, Any]]
+    train: int = 6_000
+    in_all: bool = True
 
 
 def families() -> dict[str, Family]:
     """Those that are shipped, by name."""
     told = json.loads(FAMILIES.read_text(encoding="utf-8"))
     return {
-        name: Family(name, one["language"], tuple(one["labels"]), one["reference"], one["sources"])
+        name: Family(name=name, **{**one, "labels": tuple(one["labels"])})
         for name, one in told.items()
     }
 
@@ -94,6 +113,7 @@ def read_examples(
     labels: Mapping[str, str] | None = None,
     field: str = "label",
     turns: Sequence[int] | None = None,
+    rule: str | None = None,
     most: int | None = None,
 ) -> list[Example]:
     """The labelled replies of a `.jsonl` or `.jsonl.xz` file.
@@ -102,6 +122,7 @@ def read_examples(
         labels: the file's labels -> ours; others are left out. None takes them as they are.
         field: that holds the label.
         turns: of dialogues, {"turns": [...]}: which turns have the label. None reads `text`.
+        rule: of `RULES`, labels every turn but the first of dialogues, {"turns": [...]}.
         most: examples taken, the first ones.
 
     Raises:
@@ -112,17 +133,14 @@ def read_examples(
     examples = []
     for number, record in _records(file):
         try:
-            label = record[field] if labels is None else labels.get(record[field])
-            if label is None:
-                continue
-            if turns is None:
-                given = [(record.get("context") or (), record["text"])]
-            else:
-                said = record["turns"]
-                given = [(said[:turn], said[turn]) for turn in turns if turn < len(said)]
+            given = (
+                _by_rule(record, RULES[rule])
+                if rule is not None
+                else _labelled(record, labels, field, turns)
+            )
             is_valid = record.get("split", split) == "valid"
             source = str(record.get("source", file.name.partition(".")[0]))
-            for context, text in given:
+            for context, text, label in given:
                 if not isinstance(text, str) or isinstance(context, str):
                     raise TypeError("a text that is none, or a context that is no list")
                 clean = " ".join(str(text).replace("\\n", " ").split())
@@ -138,6 +156,34 @@ def read_examples(
         if most is not None and len(examples) >= most:
             break
     return examples
+
+
+def _labelled(
+    record: Mapping[str, Any],
+    labels: Mapping[str, str] | None,
+    field: str,
+    turns: Sequence[int] | None,
+) -> list[tuple[Any, Any, str]]:
+    """The contexts, texts and labels of a line that has a label."""
+    label = record[field] if labels is None else labels.get(record[field])
+    if label is None:
+        return []
+    if turns is None:
+        return [(record.get("context") or (), record["text"], label)]
+    said = record["turns"]
+    return [(said[:turn], said[turn], label) for turn in turns if turn < len(said)]
+
+
+def _by_rule(
+    record: Mapping[str, Any], rule: Callable[[str], str | None]
+) -> list[tuple[Any, Any, str]]:
+    """The contexts, texts and labels of the turns of a dialogue that the rule tells."""
+    said = record["turns"]
+    return [
+        (said[max(0, turn - 3) : turn], said[turn], label)
+        for turn in range(1, len(said))
+        if (label := rule(said[turn])) is not None
+    ]
 
 
 def balanced(
@@ -171,9 +217,10 @@ def balanced(
     return kept
 
 
-def with_opener(example: Example, seed: int) -> tuple[str, ...]:
-    """Its context, or an opener where it has none."""
-    return example.context[-3:] or (random.Random(f"{seed}{example.text}").choice(OPENERS),)
+def with_opener(example: Example, seed: int, language: str = "en") -> tuple[str, ...]:
+    """Its context, or an opener in the language where it has none."""
+    openers = OPENERS[language]
+    return example.context[-3:] or (random.Random(f"{seed}{example.text}").choice(openers),)
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

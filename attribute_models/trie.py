@@ -18,6 +18,7 @@ NOWHERE = -1
 """The node of a reply that is inside no word of the list."""
 
 _HANGUL = re.compile("[가-힣]")
+_NOT = ("'t", "’t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Pieces:
         split: a text to its piece ids.
         texts: of each piece, "" for the special ones.
         opens: the piece begins with a space, so a new word begins with it.
-        continues: the piece begins with a letter, so it goes on with the word before it.
+        continues: the piece begins with a letter, or is the end of "won't", so it goes on with
+            the word before it.
         frees: behind the piece a word can begin without a space.
     """
 
@@ -46,7 +48,8 @@ class Pieces:
             split,
             texts,
             opens=tuple(text[:1].isspace() for text in texts),
-            continues=tuple(_is_letter(text[:1]) for text in texts),
+            # "won" in "won't" is no word: what follows belongs to it, other than in "game's".
+            continues=tuple(_is_letter(text[:1]) or text.lower() in _NOT for text in texts),
             frees=tuple(not _is_letter(text[-1:]) for text in texts),
         )
 

@@ -9,7 +9,7 @@ Shapes: `n` texts, `D` dimensions, `K` labels.
 import math
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ READS_WORDS = {"emotion", "sentiment"}
 was 0.46 with the vector alone. The judge of topics must not: words of a topic are what steers."""
 
 N_HASHED = 1 << 15
+N_HASHED_PARTS = 1 << 17
+"""Of a judge that reads no vector: parts of words are more than words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,14 @@ class Example:
     is_train: bool
 
 
-def read_examples(paths: Iterable[Path], *, most: int) -> list[Example]:
+def read_examples(
+    paths: Iterable[Path], *, most: int, labels: Collection[str] | None = None
+) -> list[Example]:
     """The labelled texts of files, at most `most` training texts of a source and label.
+
+    Args:
+        labels: those that are taken, so that the neutral texts of a file about sentiment can serve
+            a judge of emotions; None takes all.
 
     Raises:
         InputError: a file or line that is not what it should be.
@@ -66,6 +74,8 @@ def read_examples(paths: Iterable[Path], *, most: int) -> list[Example]:
         for line in read_lines(path, _check):
             record = line.record
             if VAGUE & set(str(record.get("fine", "")).split("+")):
+                continue
+            if labels is not None and record["label"] not in labels:
                 continue
             source = str(record.get("source", path.name.partition(".")[0]))
             one = Example(record["text"], record["label"], source, record["split"] == "train")
@@ -89,7 +99,7 @@ def _check(line: Line) -> None:
 def train_judge(
     family: str,
     examples: Sequence[Example],
-    encoder: Encoder,
+    encoder: Encoder | None,
     *,
     watch: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Judge:
@@ -97,22 +107,28 @@ def train_judge(
 
     Args:
         family: a key of `NOTHING`.
+        encoder: of the vectors that it reads; None for a judge of words alone.
         watch: passes on what is to be encoded, for a progress bar.
 
     Raises:
         InputError: too little to learn from.
     """
     labels = _labels(family, examples)
-    vectors = _encode(encoder, [one.text for one in examples], watch)
+    vectors = (
+        np.zeros((len(examples), 1), np.float32)  # torch has no layer of no width
+        if encoder is None
+        else _encode(encoder, [one.text for one in examples], watch)
+    )
     wanted = np.array([labels.index(one.label) for one in examples])
     valid = [i for i, one in enumerate(examples) if not one.is_train]
-    size = N_HASHED if family in READS_WORDS else 0
+    size = N_HASHED_PARTS if encoder is None else N_HASHED if family in READS_WORDS else 0
     found = [hashed_words(one.text, size) if size else [] for one in examples]
     fitted, epoch = _fit(_Texts(vectors, found, wanted), np.array(valid), len(labels), size)
     judge = Judge(
-        family, labels, fitted["vector.weight"], fitted["vector.bias"],
+        family, labels, fitted["vector.weight"][:, : 0 if encoder is None else None],
+        fitted["vector.bias"],
         fitted["words.weight"].astype(np.float16), np.ones(len(labels), np.float32),
-        encoder=dict(encoder.identity), card={},
+        encoder=dict(encoder.identity) if encoder else {}, card={},
     )  # fmt: skip
     said = judge.probabilities([examples[i].text for i in valid], vectors[valid])
     nothing = labels.index(NOTHING[family])
@@ -120,7 +136,7 @@ def train_judge(
     thresholds[nothing] = 0.5  # its false alarms would be its hits
     card = {
         "counts": _counts(examples),
-        "reads": "sentence vector and words" if size else "sentence vector",
+        "reads": _reads(encoder is not None, size > 0),
         "epochs": epoch,
         "thresholds": dict(zip(labels, map(float, thresholds.round(4)), strict=True)),
         "valid": quality(said, wanted[valid], labels),
@@ -130,6 +146,10 @@ def train_judge(
         },
     }
     return replace(judge, thresholds=thresholds.astype(np.float32), card=card)
+
+
+def _reads(vector: bool, words: bool) -> str:
+    return " and ".join(["sentence vector"] * vector + ["words"] * words)
 
 
 def quality(probabilities: Array, wanted: NDArray[np.intp], labels: Sequence[str]) -> Any:

@@ -2,7 +2,8 @@
 
 A judge never saw the word lists and heads that steer, nor the data those heads were trained on. It
 reads a text's sentence vector (`chatbot.embedding`), which tells topics well and feelings badly;
-the judges of feelings therefore read its words too. How they are trained: `eval.judge_training`.
+the judges of feelings therefore read its words too. Those of Korean read parts of words and no
+vector, so that they stay when its encoder changes. How they are trained: `eval.judge_training`.
 
 Shapes: `n` texts, `D` dimensions of a vector, `F` hashed words and pairs of words, `K` labels.
 """
@@ -10,7 +11,7 @@ Shapes: `n` texts, `D` dimensions of a vector, `F` hashed words and pairs of wor
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import ModelError
+from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
 Array = NDArray[np.float32]
 
@@ -29,6 +31,12 @@ PRETRAINED = Path(__file__).with_name("pretrained")
 
 NOTHING = {"emotion": "neutral", "sentiment": "neutral", "topic": "other"}
 """The label of each family that a text without the attribute gets."""
+
+LABELS = {
+    "emotion": {"neutral", "joy", "surprise", "anger", "sadness", "fear", "disgust"},
+    "sentiment": {"neutral", "positive", "negative"},
+}
+"""Of the families whose labels are given; the others take those of their texts."""
 
 
 class Encoder(Protocol):
@@ -49,12 +57,13 @@ class Judge:
     Attributes:
         family: emotion, sentiment or topic.
         labels: K names.
-        weight: (K, D) float32.
+        weight: (K, D) float32; D is 0 where it reads no vector.
         bias: (K,) float32.
         words: (F, K) float16; F is 0 where it reads the vector alone.
         thresholds: (K,) probability that 5 % of the valid texts of the label `NOTHING[family]`
             exceed; a second meaning of "shows it" beside being the likeliest label.
-        encoder: name and digest of the encoder whose vectors it was trained on.
+        encoder: name and digest of the encoder whose vectors it was trained on; empty where it
+            reads none.
         card: how it was trained and how good it is.
     """
 
@@ -69,7 +78,7 @@ class Judge:
 
     def probabilities(self, texts: Sequence[str], vectors: Array) -> Array:
         """(n, K) float32 of texts with their vectors (n, D); each row sums to 1."""
-        logits = vectors @ self.weight.T + self.bias
+        logits = vectors[:, : self.weight.shape[1]] @ self.weight.T + self.bias
         if len(self.words):
             logits = logits + np.stack([self._of_words(text) for text in texts])
         odds = np.exp(logits - logits.max(1, keepdims=True))
@@ -155,10 +164,19 @@ class Verdict:
         judge, column = self._find(attribute)
         return np.asarray(self.probabilities[judge.family][:, column])
 
-    def is_likeliest(self, attribute: str) -> NDArray[np.bool_]:
-        """(n,) whether the attribute is the likeliest label of its family."""
+    def is_likeliest(self, attribute: str, beside: Collection[str] = ()) -> NDArray[np.bool_]:
+        """(n,) whether the attribute is likelier than all other labels of its family.
+
+        Args:
+            beside: labels that were asked for as well. They do not count against it: one text can
+                show both joy and surprise, while a family shares one probability among its labels.
+        """
         judge, column = self._find(attribute)
-        return np.asarray(self.probabilities[judge.family].argmax(1) == column)
+        rivals = [
+            at for at, label in enumerate(judge.labels) if at == column or label not in beside
+        ]
+        likeliest = self.probabilities[judge.family][:, rivals].argmax(1)
+        return np.asarray(likeliest == rivals.index(column))
 
     def passes(self, attribute: str) -> NDArray[np.bool_]:
         """(n,) whether its probability is above the threshold."""
@@ -184,7 +202,7 @@ class Jury:
             ModelError: a judge was trained on other vectors.
         """
         for judge in judges.values():
-            if dict(judge.encoder) != dict(encoder.identity):
+            if judge.encoder and dict(judge.encoder) != dict(encoder.identity):
                 raise ModelError(
                     f"the judge of {judge.family} was trained on vectors of "
                     f"{_told(judge.encoder)}, this encoder is {_told(encoder.identity)}; train it "
@@ -195,12 +213,13 @@ class Jury:
 
     @classmethod
     def load(cls, encoder: Encoder, folder: Path = PRETRAINED) -> "Jury":
-        """The judges of a folder, the shipped ones if none is given.
+        """The judges of a folder, the shipped ones if none is given; not every family has to be.
 
         Raises:
-            ModelError: one is missing, broken, or of another encoder.
+            ModelError: there is none, or one is broken or of another encoder.
         """
-        return cls(encoder, {family: Judge.load(folder, family) for family in NOTHING})
+        there = [family for family in NOTHING if (folder / f"{family}.json").is_file()]
+        return cls(encoder, {family: Judge.load(folder, family) for family in there or NOTHING})
 
     def attributes(self) -> list[str]:
         """That can be judged; the label of a text without any is none, except neutral."""
@@ -226,7 +245,12 @@ def folder_of(language: str) -> Path:
 
 
 def hashed_words(text: str, size: int) -> list[int]:
-    """Sorted places, below `size`, of the words and pairs of words that a text has."""
+    """Sorted places, below `size`, of the words and pairs of words that a text has.
+
+    Of Korean also parts of words, as a stem takes many endings.
+    """
+    if hangul_share(text) > LEAST_HANGUL:
+        return [int(part) for part in text_parts(text, size)]
     spoken = ["<", *_WORD.findall(text.lower().replace("’", "'")), ">"]
     pairs = (f"{one} {two}" for one, two in pairwise(spoken))
     return sorted({zlib.crc32(gram.encode()) % size for gram in (*spoken[1:-1], *pairs)})

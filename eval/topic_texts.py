@@ -4,8 +4,8 @@ Two signals that are not the word lists of steering: what a source says a docume
 topic field of a dialogue, the category of a quiz, the subject of a podcast), and how near a turn
 lies to sentences of our own about each topic (`topics.json`). A training turn needs both where
 both are there; each also comes with the list words of its topic taken out, so that the judge
-learns the rest of the sentence too. The sentences of our own are training texts as well: few
-turns are about science.
+learns the rest of the sentence too. The sentences of our own are training texts as well, with
+more of them (`practice`) about what turns seldom speak of: playing, matches, science.
 
 Valid texts, by source: `given`, turns joined by threes with the document's label as it is;
 `near`, single turns labelled by nearness alone; `written`, sentences of our own.
@@ -53,6 +53,11 @@ next topic must lie so much farther."""
 _AGREES = 0.30
 """Nearness that is enough for a turn of a document whose topic is given."""
 
+_OWN_TIMES = 5
+"""How often a training sentence of ours is given: the turns about games are mostly a quiz's
+questions, and outnumber how people talk. Recall of `written` rose from 0.50 to 0.63 (game) and
+from 0.79 to 0.96 (sports) against once."""
+
 _VALID_SHARE = 10
 _WORDS = range(4, 41)
 
@@ -93,12 +98,16 @@ def topic_texts(
             label = label_of(dict(zip(labels, map(float, row), strict=True)), turn.given)
             if label is not None:
                 lines += _lines(turn, label, masks)
-    for name, split, source in (("prototypes", "train", "own"), ("written", "valid", "written")):
+    for name, split, source, times in (
+        ("prototypes", "train", "own", _OWN_TIMES),
+        ("practice", "train", "own", _OWN_TIMES),
+        ("written", "valid", "written", 1),
+    ):
         lines += [
             {"text": text, "label": label, "split": split, "source": source}
             for label in labels
-            for text in sentences[name][label]
-        ]
+            for text in sentences.get(name, {}).get(label, ())
+        ] * times
     return lines
 
 

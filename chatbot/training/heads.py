@@ -23,6 +23,7 @@ from attribute_models.data import (
     with_opener,
 )
 from attribute_models.heads import Heads, Push
+from attribute_models.lexicon import language_of
 from attribute_models.readers import Reader
 from attribute_models.train import STEPS, States, train_look_ahead, train_reader, train_shift
 from chatbot.backbone import Backbone
@@ -30,37 +31,66 @@ from chatbot.bot import Chatbot
 from chatbot.controls import Controls
 from chatbot.embedding import Embedder
 from chatbot.errors import InputError
-from chatbot.prompt import build_context
 from chatbot.types import Sampling
 
 log = logging.getLogger(__name__)
 
 MOST_TRAIN, MOST_VALID = 6_000, 400
-MOST_READ = 2_500
+"""Replies of each label; a family may ask for fewer."""
+
+MOST_READ = 2_000
 MAX_PIECES = 48
+FULL_SIZE, _LEAST_EFFORT = 20_000, 0.5
+"""Replies from which on all steps are made; families with fewer make less, at least half."""
+
 _SEED = 1
 _BATCH = 64
 
 PUSHES = (0.0, 0.5, 1.0, 1.5, 2.0)
-FULL_READING = 0.7
-"""Mean probability, over all candidates, at which a push counts as the full effect."""
+FULL_READING = 0.5
+"""Mean probability, over all candidates, at which a push counts as the full effect.
+
+Enough, as the best is given. On 24 contexts at strength 1, with 0.7 before: joy 96 % instead
+of 83 % at a perplexity of 1.43 instead of 1.58 times the unsteered, positive 92 % instead of 100 %
+at 1.34 instead of 1.63.
+"""
+
+LEAST_GAIN = 0.25
+"""By which that is above the untouched candidates'."""
+
 MOST_PERPLEXITY = 2.5
 """Of the candidates under the untouched generator, as a multiple: no push goes beyond."""
 
-PROBES = (
-    "Hi! How are you today?",
-    "I just moved into a new flat.",
-    "What did you do last weekend?",
-    "My brother is getting married in June.",
-    "I have to work on Sunday again.",
-    "Do you like cooking?",
-    "We lost the match yesterday.",
-    "Someone left a letter at my door.",
-    "I'm learning to play the guitar.",
-    "The train was two hours late.",
-    "I saw my old teacher at the market.",
-    "What should I have for dinner?",
-)
+PROBES = {
+    "en": (
+        "Hi! How are you today?",
+        "I just moved into a new flat.",
+        "What did you do last weekend?",
+        "My brother is getting married in June.",
+        "I have to work on Sunday again.",
+        "Do you like cooking?",
+        "We lost the match yesterday.",
+        "Someone left a letter at my door.",
+        "I'm learning to play the guitar.",
+        "The train was two hours late.",
+        "I saw my old teacher at the market.",
+        "What should I have for dinner?",
+    ),
+    "ko": (
+        "안녕! 오늘 어때?",
+        "나 얼마 전에 이사했어.",
+        "지난 주말에 뭐 했어?",
+        "우리 오빠가 유월에 결혼해.",
+        "일요일에 또 일해야 돼.",
+        "요리하는 거 좋아해?",
+        "어제 경기에서 졌어.",
+        "누가 문 앞에 편지를 두고 갔어.",
+        "요즘 기타를 배우고 있어.",
+        "기차가 두 시간이나 늦었어.",
+        "시장에서 옛날 선생님을 만났어.",
+        "저녁으로 뭐 먹을까?",
+    ),
+}
 """Said to the generator when strengths are calibrated; on many subjects, in no mood."""
 
 
@@ -73,7 +103,8 @@ def read_file(file: Path, name: str, reference: str) -> tuple[Family, list[Examp
             f"{file} has no replies labelled {reference!r}, which the others are compared with "
             f"(its labels: {', '.join(labels)}); add some, or name another with --reference"
         )
-    return Family(name, "en", tuple(labels), reference, {}), examples
+    language = language_of(" ".join(one.text for one in examples)) or "en"
+    return Family(name, language, tuple(labels), reference, {}), examples
 
 
 def train_family(
@@ -86,16 +117,19 @@ def train_family(
     steps: int = STEPS,
 ) -> Heads:
     """Trains a family, writes heads, reader and card into `out`/NAME, and calibrates strengths."""
-    kept = balanced(examples, family.labels, train=MOST_TRAIN, valid=MOST_VALID, seed=_SEED)
+    kept = balanced(
+        examples, family.labels, train=min(family.train, MOST_TRAIN), valid=MOST_VALID, seed=_SEED
+    )
     log.info("%s: %d replies", family.name, len(kept))
     folder = out / family.name
     reader = _reader(embedder, family, kept)
     reader.save(folder)
-    states = states_of(bot.backbone, kept, family.labels)
+    states = states_of(bot.backbone, kept, family.labels, language=family.language)
     log.info("%s: states of %d pieces", family.name, len(states.pieces))
     ahead, ahead_report = train_look_ahead(states, len(family.labels))
+    few = max(_LEAST_EFFORT, min(1.0, len(kept) / FULL_SIZE))
     shift, shift_report = train_shift(
-        states, len(family.labels), bot.backbone.output_embedding().cpu(), steps=steps
+        states, len(family.labels), bot.backbone.output_embedding().cpu(), steps=round(steps * few)
     )
     card = {
         "sources": sorted({one.source for one in kept}),
@@ -149,13 +183,14 @@ def reliability_picture(curve: Sequence[Sequence[float]], size: int = 240) -> st
 
 
 @torch.inference_mode()
-def states_of(backbone: Backbone, examples: Sequence[Example], labels: Sequence[str]) -> States:
+def states_of(
+    backbone: Backbone, examples: Sequence[Example], labels: Sequence[str], *, language: str = "en"
+) -> States:
     """What the generator's decoder holds before each piece of each reply."""
     prompts, replies = [], []
     for one in examples:
-        turns = [backbone.pieces(turn) for turn in with_opener(one, _SEED)]
-        prompts.append(build_context(turns, backbone.special, max_tokens=backbone.max_context).ids)
-        replies.append([*backbone.pieces(one.text)[: MAX_PIECES - 1], backbone.special.eos])
+        prompts.append(backbone.prompt(with_opener(one, _SEED, language)).ids)
+        replies.append(backbone.reply(one.text, most=MAX_PIECES))
     order = sorted(range(len(examples)), key=lambda at: (len(replies[at]), len(prompts[at])))
     hidden: list[torch.Tensor] = [torch.zeros(0)] * len(examples)
     for begin in range(0, len(order), _BATCH):
@@ -203,7 +238,7 @@ def calibrate(bot: Chatbot, heads: Heads, reader: Reader, embedder: Embedder) ->
             fixed = {label: Push(PUSHES, PUSHES, PUSHES, full=push)} if push else {}
             heads.calibration = fixed
             bot.steerer.use_heads([heads], {heads.family: reader})
-            texts, nats = _candidates(bot, {label: 1.0} if push else {})
+            texts, nats = _candidates(bot, {label: 1.0} if push else {}, PROBES[heads.language])
             readings = reader.read(embedder.encode(texts)).mean(0)
             if push == 0:
                 plain = [(float(one), nats) for one in readings]
@@ -223,8 +258,9 @@ def calibrate(bot: Chatbot, heads: Heads, reader: Reader, embedder: Embedder) ->
 
 def _full(readings: Sequence[float], perplexities: Sequence[float]) -> float:
     """The least push with the full effect, or else the strongest that is not too dear."""
+    enough = max(FULL_READING, readings[0] + LEAST_GAIN)
     for push, reading, dear in zip(PUSHES, readings, perplexities, strict=True):
-        if push and reading >= FULL_READING and dear <= MOST_PERPLEXITY:
+        if push and reading >= enough and dear <= MOST_PERPLEXITY:
             return push
     fine = [
         push for push, dear in zip(PUSHES, perplexities, strict=True) if dear <= MOST_PERPLEXITY
@@ -232,23 +268,29 @@ def _full(readings: Sequence[float], perplexities: Sequence[float]) -> float:
     return max(fine[1:], default=PUSHES[1])
 
 
-def _candidates(bot: Chatbot, strengths: dict[str, float]) -> tuple[list[str], float]:
+def _candidates(
+    bot: Chatbot, strengths: dict[str, float], probes: Sequence[str]
+) -> tuple[list[str], float]:
     """Texts of all candidates for the probes, and their nats per piece when untouched."""
     controls = Controls(strengths, spread=(1.0,))
     replies = bot.respond_many(
-        [[probe] for probe in PROBES], controls=[controls] * len(PROBES),
-        seeds=range(len(PROBES)), sampling=Sampling(candidates=8),
+        [[probe] for probe in probes], controls=[controls] * len(probes),
+        seeds=range(len(probes)), sampling=Sampling(candidates=8),
     )  # fmt: skip
     drawn = [one for reply in replies for one in reply.candidates]
     nats = -sum(one.log_likelihood for one in drawn) / sum(len(one.token_ids) for one in drawn)
     return [one.text or "..." for one in drawn], nats
 
 
-def train_all(bot: Chatbot, data: Path, out: Path, *, steps: int = STEPS) -> list[Heads]:
-    """Every shipped family, from the data folder."""
+def train_all(
+    bot: Chatbot, data: Path, out: Path, *, steps: int = STEPS, only: Sequence[str] = ()
+) -> list[Heads]:
+    """Every family that is trained with all, or `only` those named, from the data folder."""
     embedder = Embedder.load()
     trained = []
     for family in families().values():
+        if not (family.name in only if only else family.in_all):
+            continue
         trained.append(
             train_family(bot, embedder, family, read_family(family, data), out, steps=steps)
         )
@@ -297,8 +339,8 @@ def card_text(heads: Heads, reader: Reader) -> str:
         + ".",
         "",
         "What strengths do, measured on 8 candidates for each of "
-        f"{len(PROBES)} openers: the label's mean probability by the reader, and the candidates' "
-        "perplexity under the untouched generator as a multiple of unsteered.",
+        f"{len(PROBES[heads.language])} openers: the label's mean probability by the reader, and "
+        "the candidates' perplexity under the untouched generator as a multiple of unsteered.",
         "",
         "| label | full push | " + " | ".join(f"push {one:g}" for one in PUSHES) + " |",
         "|---" * (len(PUSHES) + 2) + "|",

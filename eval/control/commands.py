@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from attribute_models.lexicon import language_of
 from chatbot.cli import Device, Model
 from chatbot.console import progress, quiet_libraries
 from chatbot.controls import Mode
@@ -28,14 +29,21 @@ ATTRIBUTES = (
     "joy,surprise,anger,sadness,fear,disgust,positive,negative,"
     "game,sports,science,technology,food,music,travel"
 )
+MIXES = "joy+surprise+game"
 SETTINGS, REPLIES = "run.json", "replies.jsonl"
 
 
 def control(
-    attributes: Annotated[str, typer.Option(help="Asked for one at a time.")] = ATTRIBUTES,
+    attributes: Annotated[
+        str | None,
+        typer.Option(help="Asked for one at a time; if left out, those that can be judged."),
+    ] = None,
     mixes: Annotated[
-        str, typer.Option(help="Asked for together, each at full strength.")
-    ] = "joy+surprise+game",
+        str | None,
+        typer.Option(
+            help=f"Asked for together, each at full strength; {MIXES} if it can be judged."
+        ),
+    ] = None,
     strengths: Annotated[str, typer.Option(help="From 0 to 1.")] = "0.25,0.5,0.75,1",
     contexts: Annotated[
         Path | None, typer.Option(help='Lines of {"context": [...]}; our own if left out.')
@@ -44,8 +52,12 @@ def control(
     n: Annotated[int, typer.Option(min=1, help="Contexts answered.")] = 100,
     modes: Annotated[str, typer.Option(help="Among hidden, layers, pplm.")] = "hidden",
     graded: Annotated[
-        str, typer.Option(help="Rise over the six turns of conversations; empty for none.")
-    ] = "anger",
+        str | None,
+        typer.Option(
+            help="Rise over the six turns of English conversations; empty for none. If left out: "
+            "anger in English, none in Korean."
+        ),
+    ] = None,
     best_of: Annotated[
         bool, typer.Option(help="Also rank unsteered candidates, as a rival.")
     ] = True,
@@ -76,18 +88,24 @@ def control(
     else:
         if language not in ("en", "ko"):
             raise InputError(f"no contexts in {language!r}; give en or ko, or --contexts FILE")
-        rising = _names(graded)
+        answered = read_contexts(contexts or CONTEXTS / f"{language}.jsonl", n)
+        spoken = language_of(" ".join(one.turns[-1] for one in answered)) or "en"
+        jury = _jury(spoken)
+        rising = _names(("anger" if spoken == "en" else "") if graded is None else graded)
         run = Run(
             model={},
-            attributes=_names(attributes),
-            mixes=tuple(_names(mix, "+") for mix in _names(mixes)),
+            attributes=_judged(ATTRIBUTES, jury) if attributes is None else _names(attributes),
+            mixes=tuple(
+                _names(mix, "+")
+                for mix in (_names(mixes) if mixes is not None else (MIXES,))
+                if mixes is not None or _judged(mix, jury, "+") == _names(mix, "+")
+            ),
             strengths=_strengths(strengths),
             modes=_modes(modes),
-            contexts=read_contexts(contexts or CONTEXTS / f"{language}.jsonl", n),
+            contexts=answered,
             talks=read_talks(CONTEXTS / "talks.jsonl") if rising else (),
             graded=rising, seed=seed, candidates=candidates, batch=batch, best_of=best_of,
         )  # fmt: skip
-        jury = _jury(run.language)
         # Steering alone: rules and filter would change what is asked and what is said.
         bot = Chatbot.load(model, device=device, guarded=False)
         run = run.model_copy(update={"model": dict(bot.backbone.identity)})
@@ -141,6 +159,12 @@ def _write(run: "Run", tables: "Tables", jury: "Jury", out: Path) -> None:
     (out / "report.md").write_text(as_markdown(run, tables, jury, pictures), encoding="utf-8")
 
 
+def _judged(text: str, jury: "Jury", sign: str = ",") -> tuple[str, ...]:
+    """The names that the judges know."""
+    known = jury.attributes()
+    return tuple(name for name in _names(text, sign) if name in known)
+
+
 def _names(text: str, sign: str = ",") -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split(sign))))
 
@@ -181,11 +205,12 @@ def train(
 ) -> None:
     """Train a judge; prints how good it is on the valid texts."""
     from eval.judge_training import read_examples, train_judge
-    from eval.judges import folder_of
+    from eval.judges import LABELS, folder_of
 
     quiet_libraries()
     judge = train_judge(
-        family, read_examples(data, most=most), _encoder(language),
+        family, read_examples(data, most=most, labels=LABELS.get(family)),
+        _encoder(language) if language == "en" else None,
         watch=lambda x: progress(x, "sentence vectors"),
     )  # fmt: skip
     judge.save(out or folder_of(language))

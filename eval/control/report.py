@@ -144,9 +144,11 @@ def _head(run: Run, tables: Tables) -> str:
             f"{run.seed} + place of the context. The same contexts with the same seeds are "
             "answered steered and unsteered, without topic rules and ethics filter.",
             "",
-            "**Success** is the share of replies whose likeliest label, by a judge that took no "
-            "part in steering, is the one asked for; **passes** the share whose probability "
-            "exceeds the judge's threshold, as that of 5 % of its neutral valid texts does. "
+            "**Success** is the share of replies in which a judge that took no part in steering "
+            "holds what was asked for likelier than every label of its family that was not: of "
+            "joy and surprise asked together neither counts against the other. **Passes** is the "
+            "share whose probability, alone, exceeds the judge's threshold, as that of 5 % of its "
+            "neutral valid texts does. "
             "**Perplexity** is that of the chosen replies under the untouched model, as a ratio "
             "to the unsteered replies. **Cosine** (reply and last turn) and **information** (log "
             "p(reply after context) - log p(reply), nats per piece) are changes against the "

@@ -49,7 +49,8 @@ class Row:
     """One attribute in one condition, against the unsteered replies to the same contexts.
 
     Attributes:
-        success: share of replies whose likeliest label it is.
+        success: share of replies in which it is likelier than all labels of its family that were
+            not asked for.
         passes: share in which its probability reaches the threshold.
         perplexity: ratio to the unsteered replies.
         cosine: to the last turn, less that of the unsteered reply.
@@ -201,8 +202,8 @@ def row(attribute: str, condition: Condition, held: Judged, plain: Judged) -> Ro
     return Row(
         attribute=attribute,
         condition=condition,
-        success=metrics.mean(held.verdict.is_likeliest(attribute)),
-        plain_success=metrics.mean(plain.verdict.is_likeliest(attribute)),
+        success=metrics.mean(held.verdict.is_likeliest(attribute, condition.attributes)),
+        plain_success=metrics.mean(plain.verdict.is_likeliest(attribute, condition.attributes)),
         passes=metrics.mean(held.verdict.passes(attribute)),
         plain_passes=metrics.mean(plain.verdict.passes(attribute)),
         probability=metrics.mean(held.verdict.of(attribute)),

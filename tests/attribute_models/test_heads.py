@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from attribute_models.base import AttributeModelError
-from attribute_models.data import balanced, families, read_examples
+from attribute_models.data import (
+    OPENERS,
+    Example,
+    balanced,
+    families,
+    read_examples,
+    with_opener,
+)
 from attribute_models.heads import Heads, Push
 from attribute_models.readers import Reader
 from attribute_models.train import States, train_look_ahead, train_reader, train_shift
@@ -219,6 +226,20 @@ def test_every_label_needs_replies(tmp_path):
     kept = balanced(examples, ["joy"], train=30, valid=5, seed=0)
     assert sum(one.is_valid for one in kept) == 5
     assert len(kept) == 35
+
+
+def test_a_reply_without_context_gets_an_opener_of_its_language():
+    one = Example((), "그래 좋아", "joy", False, "s")
+    assert with_opener(one, 1, "ko")[0] in OPENERS["ko"]
+    assert with_opener(one, 1)[0] in OPENERS["en"]
+    assert with_opener(Example(("hi",), "a b", "joy", False, "s"), 1, "ko") == ("hi",)
+
+
+def test_both_languages_have_families_of_the_same_labels():
+    known = families()
+    for name in ("emotion", "sentiment"):
+        assert known[f"{name}_ko"].labels == known[name].labels
+        assert (known[f"{name}_ko"].language, known[name].language) == ("ko", "en")
 
 
 def test_shipped_families_are_well_formed():

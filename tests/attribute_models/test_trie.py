@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribute_models.lexicon import load_list, load_shipped, shipped_lists
-from attribute_models.trie import PieceTrie, Place
+from attribute_models.trie import Pieces, PieceTrie, Place
 
 SHIPPED = [file for files in shipped_lists().values() for file in files]
 
@@ -46,6 +46,14 @@ def test_no_word_of_a_shipped_list_is_lost(pieces, file):
 )
 def test_english_words_are_whole(pieces, words, text, found):
     assert read(PieceTrie.of(words("happy", "win", "game"), pieces), text) == found
+
+
+def test_half_of_a_contraction_is_no_word(words):
+    texts = (" won", "'t", "'s", " I")
+    trie = PieceTrie.of(words("won"), Pieces.of(lambda text: [0], texts))
+    place = trie.advance(Place(), 0)
+    assert trie.advance(place, 1).words_so_far == ()
+    assert trie.advance(place, 2).words_so_far == ("won",)
 
 
 @pytest.mark.parametrize(

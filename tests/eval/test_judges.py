@@ -9,7 +9,16 @@ import pytest
 from chatbot.errors import InputError, ModelError
 from eval import topic_texts
 from eval.judge_training import calibration_error, quality, read_examples, train_judge
-from eval.judges import NOTHING, PRETRAINED, Judge, Jury, hashed_words
+from eval.judges import (
+    LABELS,
+    NOTHING,
+    PRETRAINED,
+    Judge,
+    Jury,
+    Verdict,
+    folder_of,
+    hashed_words,
+)
 
 MOODS = {"joy": "glad", "anger": "cross", "neutral": "table"}
 
@@ -92,6 +101,34 @@ def test_a_verdict_knows_each_attribute_by_its_family(judge):
     verdict = Jury(Words(), {"emotion": judge}).judge(["glad", "table"])
     assert verdict.is_likeliest("joy").tolist() == [True, False]
     assert verdict.of("joy")[0] > verdict.of("joy")[1]
+
+
+def test_labels_asked_together_do_not_count_against_each_other(judge):
+    said = np.array([[0.1, 0.5, 0.4], [0.1, 0.4, 0.5], [0.3, 0.6, 0.1]], np.float32)
+    assert judge.labels == ("anger", "joy", "neutral")
+    verdict = Verdict({"emotion": judge}, {"emotion": said})
+    assert verdict.is_likeliest("joy").tolist() == [True, False, True]
+    assert verdict.is_likeliest("joy", ("joy", "neutral")).tolist() == [True, True, True]
+    assert verdict.is_likeliest("neutral", ("joy", "neutral")).tolist() == [True, True, False]
+
+
+def test_a_judge_may_read_words_alone_and_then_fits_any_encoder(labelled, tmp_path):
+    judge = train_judge("emotion", read_examples([labelled], most=100), None)
+    judge.save(tmp_path)
+    verdict = Jury(Words(), {"emotion": Judge.load(tmp_path, "emotion")}).judge(["so glad", "x"])
+    assert verdict.is_likeliest("joy").tolist()[0]
+    assert judge.encoder == {}
+    assert judge.card["reads"] == "words"
+
+
+def test_parts_of_korean_words_are_read():
+    assert set(hashed_words("축구를", 1 << 17)) & set(hashed_words("축구가", 1 << 17))
+
+
+def test_labels_of_another_family_are_left_out(write_jsonl):
+    rows = [{"text": label, "label": label, "split": "train"} for label in ("neutral", "positive")]
+    (kept,) = read_examples([write_jsonl("a.jsonl", rows)], most=5, labels=LABELS["emotion"])
+    assert kept.label == "neutral"
 
 
 def test_one_in_twenty_neutral_texts_reaches_a_threshold(write_jsonl):
@@ -218,3 +255,17 @@ def test_the_shipped_judges_fit_together_and_tell_how_good_they_are(family):
     assert 0.4 < judge.card["valid"]["macro_f1"] <= 1
     assert judge.weight.shape == (len(judge.labels), 384)
     assert len(judge.words) == (0 if family == "topic" else 1 << 15)
+
+
+@pytest.mark.parametrize("family", ["emotion", "sentiment"])
+def test_the_shipped_korean_judges_read_words_alone_and_fit_any_encoder(family):
+    judge = Judge.load(folder_of("ko"), family)
+    assert set(judge.labels) == LABELS[family]
+    assert judge.weight.shape == (len(judge.labels), 0)
+    assert 0.4 < judge.card["valid"]["macro_f1"] <= 1
+    verdict = Jury(Words(), {family: judge}).judge(
+        ["정말 고마워요, 최고예요!", "짜증나 죽겠네 진짜"]
+    )
+    good, bad = ("joy", "anger") if family == "emotion" else ("positive", "negative")
+    assert verdict.of(good)[0] > verdict.of(good)[1]
+    assert verdict.of(bad)[1] > verdict.of(bad)[0]
