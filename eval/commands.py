@@ -22,11 +22,14 @@ from chatbot.console import progress, quiet_libraries
 from chatbot.controls import Controls
 from chatbot.types import Ranking, Sampling
 from eval.control.commands import control, judge_app
+from eval.policy.commands import policy, unsafe
 from eval.ssa.commands import app as ssa_app
 
 app = typer.Typer(name="eval", help="Numbers about the bot, offline.", no_args_is_help=True)
 
 app.command()(control)
+app.command()(policy)
+judge_app.command()(unsafe)
 app.add_typer(judge_app)
 app.add_typer(ssa_app)
 

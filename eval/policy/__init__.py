@@ -1,0 +1,1 @@
+"""What the topic rules and the ethics filter do to replies, end to end."""
