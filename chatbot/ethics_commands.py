@@ -8,7 +8,7 @@ import typer
 from chatbot.console import quiet_libraries
 
 if TYPE_CHECKING:
-    from chatbot.training.ethics import Score
+    from chatbot.training.ethics_scores import Score
     from chatbot.types import Verdict
 
 app = typer.Typer(
@@ -21,6 +21,10 @@ Data = Annotated[
 ]
 Folder = Annotated[
     Path | None, typer.Option("--filter", help="Folder of a filter; the shipped one if left out.")
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Text encoder, a folder or hub name; the default one if left out."),
 ]
 
 
@@ -35,12 +39,14 @@ def inspect(
         list[Path], typer.Option(help="Examples of your own, JSON lines of side, text, context.")
     ] = [],  # noqa: B006
     folder: Folder = None,
+    encoder: Encoder = None,
 ) -> None:
     """Judge replies; without any, tell what the filter consists of."""
+    from chatbot.embedding import Embedder
     from chatbot.ethics import EthicsFilter
 
     quiet_libraries()
-    ethics = EthicsFilter.load(folder)
+    ethics = EthicsFilter.load(folder, Embedder.load(encoder))
     for file in exemplars:
         ethics = ethics.with_exemplars(file)
     if not text:
@@ -63,47 +69,66 @@ def _described(facts: "dict[str, object]") -> str:
 @app.command()
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder to write, replaced whole.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write, replaced whole. If left out: where bots with this encoder find "
+            "it, controllable-chatbot/ethics in $XDG_DATA_HOME or ~/.local/share."
+        ),
+    ] = None,
+    encoder: Encoder = None,
 ) -> None:
-    """Train the filter on the folders and our examples; print what it does on validation rows."""
+    """Train the filter on the folders and our examples; print what it does on validation rows.
+
+    A filter fits one text encoder only.
+    """
     from chatbot.embedding import Embedder
+    from chatbot.ethics import own_filter
     from chatbot.ethics_probe import save_probe
     from chatbot.example_set import save_vectors
     from chatbot.exemplars import shipped_exemplars
     from chatbot.training import ethics as training
+    from chatbot.training.ethics_rows import Lesson, read_rows
     from chatbot.training.folders import replace_folder
 
     quiet_libraries()
-    lesson = training.Lesson()
-    rows = training.read_rows(data, lesson)
+    lesson = Lesson()
+    rows = read_rows(data, lesson)
     typer.echo(f"{len(rows):,} rows", err=True)
-    taught = training.train(rows, shipped_exemplars(), Embedder.load(), lesson)
+    embedder = Embedder.load(encoder)
+    place = out or own_filter(embedder.identity["digest"])
+    taught = training.train(rows, shipped_exemplars(), embedder, lesson)
 
     def fill(folder: Path) -> None:
         save_probe(taught.probe, folder)
+        if taught.reader is not None:
+            taught.reader.save(folder)
         save_vectors(taught.example_vectors, folder)
 
-    replace_folder(out, fill)
+    replace_folder(place, fill)
     typer.echo(_table(taught.scores))
-    typer.echo(f"thresholds {dict(taught.probe.config.threshold)}, see {out}")
+    typer.echo(f"thresholds {dict(taught.probe.config.threshold)}, see {place}")
 
 
 @app.command()
-def calibrate(data: Data, folder: Folder = None) -> None:
+def calibrate(data: Data, folder: Folder = None, encoder: Encoder = None) -> None:
     """Print what the filter does on validation rows, and what other thresholds would do."""
     import numpy as np
 
+    from chatbot.embedding import Embedder
     from chatbot.ethics import EthicsFilter
-    from chatbot.training import ethics as training
+    from chatbot.training.ethics import filter_verdicts
+    from chatbot.training.ethics_rows import Lesson, read_rows
+    from chatbot.training.ethics_scores import category_precision, score_rows, threshold_rows
 
     quiet_libraries()
-    ethics = EthicsFilter.load(folder)
-    rows = [row for row in training.read_rows(data, training.Lesson()) if row.split != "train"]
-    verdicts = training.filter_verdicts(ethics, rows)
+    ethics = EthicsFilter.load(folder, Embedder.load(encoder))
+    rows = [row for row in read_rows(data, Lesson()) if row.split != "train"]
+    verdicts = filter_verdicts(ethics, rows)
     risks = np.array([verdict.risk for verdict in verdicts])
-    typer.echo(_table(training.score_rows(rows, risks, ethics.probe.config.threshold)))
+    typer.echo(_table(score_rows(rows, risks, ethics.probe.config.threshold)))
     typer.echo("\nlanguage  threshold  ordinary replies rejected  precision  recall")
-    for row in training.threshold_rows(rows, risks, ethics.probe.config.threshold):
+    for row in threshold_rows(rows, risks, ethics.probe.config.threshold):
         mark = " *" if row.is_used else ""
         typer.echo(
             f"{row.language:8}{row.threshold:11.3f}{row.ordinary_rejected:27.2%}"
@@ -111,7 +136,7 @@ def calibrate(data: Data, folder: Folder = None) -> None:
         )
     typer.echo("* in use; precision and recall are those of labelled rows")
     typer.echo("\nrejected as      lang   rows  precision")
-    for (category, language), (n, right) in training.category_precision(rows, verdicts).items():
+    for (category, language), (n, right) in category_precision(rows, verdicts).items():
         typer.echo(f"{category:16}{language:>5}{n:7}{right:11.1%}")
 
 

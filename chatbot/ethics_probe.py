@@ -2,18 +2,20 @@
 
 Three learned parts: a linear one over hashed parts of words, one of the same kind for replies that
 answer a turn, and a small network over sentence vectors, which knows the meaning. Runs in numpy;
-knows neither the encoder nor how it was trained (`chatbot.training.ethics`).
+knows neither the encoder nor how it was trained (`chatbot.training.ethics`). What a fourth part
+finds, which reads reply and turn together (`chatbot.turn_reader`), can be weighed in.
 
 Shapes: `n` replies, `D` dimensions of a vector, `C` categories, `F` features of the network, `P`
-the three parts: network, words, words of answers.
+the parts: network, words, words of answers, and the reader where it was asked.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ Language = Literal["en", "ko"]
 class Scale:
     """From the numbers of the parts to calibrated log-odds: their weighted sum and a shift."""
 
-    slopes: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    slopes: tuple[float, ...] = (1.0, 0.0, 0.0)
     shift: float = 0.0
 
     def log_odds(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,6 +65,10 @@ class ProbeConfig:
         bank_groups: group of each bank vector, category * 2 + (1 for the ethical side).
         scales: by language.
         threshold: risk from which a reply is rejected, by language.
+        reader: scale of a reply that the reader of turns was asked about; None where there is none.
+        doubtful: risk from which it is asked; most replies stay below.
+        said: risk of what a person said from which a yes to it is rejected, by language; more than
+            the threshold, since people say much that nobody minds.
         pull: log-odds that an example on either side adds where it is as near as can be.
         near: likeness from which an example pulls, by language; any two Korean texts are more
             alike than English ones.
@@ -73,8 +79,19 @@ class ProbeConfig:
     bank_groups: tuple[int, ...]
     scales: Mapping[Language, Scale]
     threshold: Mapping[Language, float]
+    reader: Scale | None = None
+    doubtful: float = 0.3
+    said: Mapping[Language, float] = field(default_factory=lambda: {"en": 0.75, "ko": 0.65})
     pull: float = 9.0
     near: Mapping[Language, float] = field(default_factory=lambda: {"en": 0.65, "ko": 0.9})
+
+    def asks_reader(self, text: str, user: str, log_odds: float) -> bool:
+        """Whether a reply with these log-odds by the probe is one to ask the reader about."""
+        return (
+            self.reader is not None
+            and risk_of(log_odds) >= self.doubtful
+            and is_readable(text, user)
+        )
 
     def near_to(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n,) `near` of each text."""
@@ -102,19 +119,18 @@ class Probe:
     out_bias: NDArray[np.float32]
 
     def __call__(
-        self, replies: Sequence[str], user: str, vectors: Vectors, user_vector: Vectors
+        self, pairs: Sequence[tuple[str, str]], replies: Vectors, users: Vectors
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The numbers of the parts, (n, P), and log-odds of the categories, (n, C).
+        """The numbers of the parts, (n, 3), and log-odds of the categories, (n, C).
 
         Args:
-            user: the turn that all the replies answer; empty for none.
-            vectors, user_vector: (n, D) of the replies and (D,) of the turn, zeros for none.
+            pairs: n replies, each with the turn that it answers, empty for none.
+            replies, users: (n, D) of the replies and of the turns, zeros for none.
         """
-        of_words = np.stack([self.word_scores(reply, user) for reply in replies])
-        users = np.broadcast_to(user_vector, vectors.shape)
-        is_korean = np.array([language_of(reply) == "ko" for reply in replies])
+        of_words = np.stack([self.word_scores(reply, user) for reply, user in pairs])
+        is_korean = np.array([language_of(reply) == "ko" for reply, _ in pairs])
         features = network_features(
-            vectors, users, of_words, is_korean, self.banks, self.config.bank_groups
+            replies, users, of_words, is_korean, self.banks, self.config.bank_groups
         )
         odds, categories = self.network(features)
         return np.column_stack([odds, of_words]), categories
@@ -141,6 +157,11 @@ def language_of(text: str) -> Language:
     return "ko" if hangul_share(text) > LEAST_HANGUL else "en"
 
 
+def is_readable(text: str, user: str) -> bool:
+    """Whether the reader of turns was made for it: a short English reply to what somebody said."""
+    return bool(user) and len(text) <= _END and language_of(text) == "en"
+
+
 def word_features(
     reply: str, user: str, buckets: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -149,12 +170,18 @@ def word_features(
     The turn answered has buckets of its own, and half the weight.
     """
     own = text_parts(reply[-_END:], buckets)
-    others = text_parts(user[-_END:], buckets, block=1) if user else own[:0]
+    others = _turn_parts(user[-_END:], buckets) if user else own[:0]
     values = [
         np.full(len(found), weight / max(1, len(found)) ** 0.5, np.float32)
         for found, weight in ((own, 1.0), (others, 0.5))
     ]
     return np.concatenate([own, others]), np.concatenate(values)
+
+
+@lru_cache(maxsize=64)
+def _turn_parts(turn: str, buckets: int) -> NDArray[np.int64]:
+    """Kept, for all replies to a turn need them."""
+    return text_parts(turn, buckets, block=1)
 
 
 def network_features(
@@ -227,10 +254,8 @@ def load_probe(folder: Path) -> Probe:
             raise ValueError("it is of another version")
         words_bias = tuple(told.pop("words_bias"))
         told["bank_groups"] = tuple(told["bank_groups"])
-        told["scales"] = {
-            name: Scale(tuple(scale["slopes"]), scale["shift"])
-            for name, scale in told["scales"].items()
-        }
+        told["scales"] = {name: _scale(scale) for name, scale in told["scales"].items()}
+        told["reader"] = _scale(reader) if (reader := told.get("reader")) else None
         config = ProbeConfig(**told)
         probe = Probe(
             config, tensors["words"], words_bias, tensors["banks"],
@@ -246,6 +271,10 @@ def load_probe(folder: Path) -> Probe:
     return probe
 
 
+def _scale(told: Mapping[str, Any]) -> Scale:
+    return Scale(tuple(told["slopes"]), told["shift"])
+
+
 def _check_shapes(probe: Probe) -> None:
     hidden = len(probe.in_bias)
     n_banks, dimensions = probe.banks.shape
@@ -257,6 +286,8 @@ def _check_shapes(probe: Probe) -> None:
         and probe.in_weight.shape == (features, hidden)
         and probe.out_weight.shape == (hidden, 1 + len(CATEGORIES))
         and probe.out_bias.shape == (1 + len(CATEGORIES),)
+        and all(len(scale.slopes) == 3 for scale in probe.config.scales.values())
+        and (probe.config.reader is None or len(probe.config.reader.slopes) == 4)
     )
     if not fits:
         raise ValueError("the tensors do not fit each other")

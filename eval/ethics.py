@@ -11,7 +11,7 @@ ADDED = {"risk", "category", "accepted", "nearest"}
 """Keys that a line gets."""
 
 _TOGETHER = 64
-"""Lines judged before they are written; those with the same last turn share one call."""
+"""Lines judged by one call, before they are written."""
 
 
 def check_text(line: Line) -> None:
@@ -63,21 +63,15 @@ def judge_file(
 
 
 def _write(write: Callable[[Json], None], ethics: EthicsFilter, lines: Sequence[Line]) -> None:
-    of_context: dict[tuple[str, ...], list[int]] = {}
-    for i, line in enumerate(lines):
-        of_context.setdefault(tuple(line.record.get("context") or ()), []).append(i)
-    judged: dict[int, Json] = {}
-    for context, places in of_context.items():
-        verdicts = ethics.assess(context, [lines[i].record["text"] for i in places])
-        for i, verdict in zip(places, verdicts, strict=True):
-            judged[i] = {
-                "risk": round(verdict.risk, 6),
-                "category": verdict.category,
-                "accepted": verdict.accepted,
-                "nearest": verdict.nearest,
-            }
-    for i, line in enumerate(lines):
-        write(line.record | judged[i])
+    asked = [(line.record.get("context") or (), [line.record["text"]]) for line in lines]
+    for line, (verdict,) in zip(lines, ethics.assess_many(asked), strict=True):
+        judged = {
+            "risk": round(verdict.risk, 6),
+            "category": verdict.category,
+            "accepted": verdict.accepted,
+            "nearest": verdict.nearest,
+        }
+        write(line.record | judged)
 
 
 def _check_same_filter(ethics: EthicsFilter, out_path: str | Path, line: Line, done: Json) -> None:

@@ -1,20 +1,13 @@
 """Teaches the ethics filter from labelled replies, our own examples and ordinary dialogues.
 
-Ordinary dialogues stand for what may be said. From labelled statements and short phrases of our
-own, agreement and objection to what somebody said are made up, since few sets have them: "I agree"
-is unethical after an unethical statement alone.
-
 Shapes: `n` rows, `D` dimensions, `C` categories, `F` features, as in `chatbot.ethics_probe`.
 """
 
-import json
-import lzma
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,216 +20,22 @@ from chatbot.ethics_probe import (
     Probe,
     ProbeConfig,
     Scale,
-    language_of,
+    is_readable,
     network_features,
     risk_of,
     word_features,
 )
 from chatbot.example_set import Encoder, ExampleSet
 from chatbot.exemplars import CATEGORIES, Exemplar
+from chatbot.training.ethics_rows import Lesson, Row, agreement_rows, example_rows
+from chatbot.training.ethics_scores import Score, macro_f1, score_rows
 from chatbot.types import Verdict
 
-PHRASES = Path(__file__).with_name("agreement.json")
+if TYPE_CHECKING:
+    from chatbot.turn_reader import TurnReader
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A reply that people judged.
-
-    Attributes:
-        user: the turn it answers; empty for none.
-        category: of an unethical reply; "none" otherwise.
-        weight: in the loss.
-        for_network: whether the network learns from it, and not the words alone.
-    """
-
-    text: str
-    user: str
-    is_unethical: bool
-    category: str
-    source: str
-    split: str
-    weight: float = 1.0
-    for_network: bool = True
-
-    @property
-    def language(self) -> Language:
-        return language_of(self.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """How the filter is taught.
-
-    Attributes:
-        word_rows: training rows of a source at most, from which the words are learned.
-        network_rows: of these, rows whose vectors the network learns from; vectors cost time.
-        network_rows_of: the same for single sources.
-        dialogue_rows: training replies of a dialogue file at most.
-        valid_rows: validation rows of a source at most, more where the network has many.
-        agreements: made-up pairs of each kind and language.
-        word_penalty: C of the logistic regression on words, higher for less shrinkage.
-        dropout: of the network's features and hidden numbers.
-        centroids: bank vectors of each category and side at most.
-        most_rejected: share of ordinary replies that the thresholds may reject.
-    """
-
-    word_rows: int = 8_000
-    network_rows: int = 400
-    network_rows_of: Mapping[str, int] = field(
-        default_factory=lambda: (
-            {"diasafety": 9_000, "toxichat": 800, "kodoli": 4_000}
-            | dict.fromkeys(("beep", "kmhas", "hatescore", "curse", "malicious", "kosbi"), 3_000)
-        )
-    )
-    dialogue_rows: int = 120
-    valid_rows: int = 120
-    agreements: int = 900
-    buckets: int = 1 << 20
-    word_penalty: float = 5.0
-    hidden: int = 128
-    epochs: int = 12
-    dropout: float = 0.3
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    centroids: int = 16
-    most_rejected: float = 0.018
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"diasafety": 2.0, "exemplars": 3.0, "dialogue": 2.0}
-    )
-    seed: int = 0
-
-
-def read_rows(folders: Sequence[Path], lesson: Lesson) -> list[Row]:
-    """Rows of all `*.jsonl[.xz]` files below the folders, in any order, thinned by source.
-
-    A line with `turns` is a dialogue, of which one reply is taken for training and every reply for
-    validation; any other has text, label (ethical or unethical), source, split, and may have
-    category and context.
-
-    Raises:
-        TrainingError: there are no such files, or a line is neither.
-    """
-    files = sorted(
-        {path for folder in folders for path in folder.rglob("*.jsonl*") if path.is_file()}
-    )
-    if not files:
-        named = ", ".join(map(str, folders))
-        raise TrainingError(f"no *.jsonl or *.jsonl.xz files below {named}; give their folder")
-    draw = np.random.default_rng(lesson.seed)
-    rows: list[Row] = []
-    for file in files:
-        records = list(_records(file))
-        found = [row for record in records for row in _rows(record, file, draw)]
-        is_dialogue = "turns" in records[0]
-        if not found:
-            continue
-        source = found[0].source
-        training = _drawn([row for row in found if row.split == "train"], lesson.word_rows, draw)
-        n_network = lesson.network_rows_of.get(source, lesson.network_rows)
-        if is_dialogue:
-            training, n_network = training[: lesson.dialogue_rows], lesson.dialogue_rows
-        weight = lesson.weights.get("dialogue" if is_dialogue else source, 1.0)
-        rows += [
-            replace(row, weight=weight, for_network=i < n_network) for i, row in enumerate(training)
-        ]
-        n_valid = max(lesson.valid_rows, n_network // 8)
-        rows += _drawn([row for row in found if row.split != "train"], n_valid, draw)
-    return rows
-
-
-def _drawn(rows: Sequence[Row], most: int, draw: np.random.Generator) -> list[Row]:
-    return [rows[i] for i in draw.permutation(len(rows))[:most]]
-
-
-def _records(file: Path) -> Iterable[dict[str, Any]]:
-    read = lzma.open if file.suffix == ".xz" else open
-    with read(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise TrainingError(f"{file}, line {number}: {error}") from error
-
-
-def _rows(record: Mapping[str, Any], file: Path, draw: np.random.Generator) -> Iterable[Row]:
-    if "turns" in record:
-        turns = record["turns"]
-        is_train = ".valid." not in file.name
-        places = range(1, len(turns))
-        if is_train and len(turns) > 1:
-            places = range(start := int(draw.integers(1, len(turns))), start + 1)
-        for i in places:
-            split = "train" if is_train else "valid"
-            name = file.name.partition(".")[0]
-            yield Row(turns[i], turns[i - 1], False, "none", f"dialogue/{name}", split)
-        return
-    try:
-        is_unethical = {"ethical": False, "unethical": True}[record["label"]]
-        context = record.get("context") or [""]
-        yield Row(
-            record["text"], context[-1], is_unethical,
-            record.get("category", "none") if is_unethical else "none",
-            record["source"], record["split"],
-        )  # fmt: skip
-    except KeyError as error:
-        raise TrainingError(
-            f"{file}: a line without {error}; it needs turns, or text, label, source and split"
-        ) from error
-
-
-def example_rows(exemplars: Sequence[Exemplar], weight: float) -> list[Row]:
-    """Our own examples as training rows."""
-    return [
-        Row(
-            one.text, one.context, one.side == "unethical",
-            one.category if one.side == "unethical" else "none", "exemplars", "train", weight,
-        )
-        for one in exemplars
-    ]  # fmt: skip
-
-
-def agreement_rows(rows: Sequence[Row], lesson: Lesson) -> list[Row]:
-    """Answers that agree or object to what was said in `rows`: a statement or a turn of a dialogue.
-
-    Of ten phrases, one is kept for validation, and the statements are those of either split.
-    """
-    draw = np.random.default_rng(lesson.seed)
-    phrases = json.loads(PHRASES.read_text(encoding="utf-8"))
-    made: list[Row] = []
-    for language, sides in phrases.items():
-        for split, share in (("train", 1.0), ("valid", 0.2)):
-            mine = [
-                row for row in rows
-                if row.split == split and row.language == language and row.for_network
-            ]  # fmt: skip
-            alone = [row for row in mine if not row.user and len(row.text) < 160]
-            bad = [(row.text, row.category) for row in alone if row.is_unethical]
-            fine = [(row.text, "none") for row in alone if not row.is_unethical]
-            chat = [(row.user, "none") for row in mine if row.source.startswith("dialogue/")]
-            for said, kind in (
-                (bad, "agrees"),
-                (bad, "objects"),
-                (fine, "agrees"),
-                (chat, "agrees"),
-            ):
-                kept = [p for i, p in enumerate(sides[kind]) if (i % 10 == 9) == (split == "valid")]
-                for i in draw.permutation(len(said))[: int(lesson.agreements * share)]:
-                    wrong = said is bad and kind == "agrees"
-                    turn, category = said[i]
-                    phrase = kept[int(draw.integers(len(kept)))]
-                    made.append(
-                        Row(
-                            phrase, turn, wrong, _condoned(category) if wrong else "none",
-                            f"agreement_{language}", split,
-                        )
-                    )  # fmt: skip
-    return made
-
-
-def _condoned(category: str) -> str:
-    """Of agreement with a statement of a category; who agrees with an insult, insults nobody."""
-    return "biased-opinion" if category in ("none", "insult") else category
+_NEARLY = 0.005
+"""Of a mean macro-F1, which is not known better."""
 
 
 def train_words(
@@ -248,19 +47,22 @@ def train_words(
     training row come from a model that learned from the other half: the network shall not trust the
     words more than it may on new ones.
     """
-    from scipy.sparse import csr_matrix
-
-    found = [word_features(row.text, row.user, lesson.buckets) for row in rows]
-    ends = np.cumsum([0, *(len(buckets) for buckets, _ in found)])
-    matrix = csr_matrix(
-        (np.concatenate([v for _, v in found]), np.concatenate([b for b, _ in found]), ends),
-        shape=(len(rows), lesson.buckets),
-    )
+    matrix = _word_matrix(rows, lesson.buckets)
     answers = np.array([bool(row.user) for row in rows])
     any_weights, any_bias, any_odds = _fit_words(rows, matrix, np.ones_like(answers), lesson)
     weights, bias, odds = _fit_words(rows, matrix, answers, lesson)
     both = np.stack([any_weights, weights]).astype(np.float16)
     return both, (any_bias, bias), np.column_stack([any_odds, np.where(answers, odds, 0)])
+
+
+def _word_matrix(rows: Sequence[Row], buckets: int) -> Any:
+    """(n, buckets), sparse."""
+    from scipy.sparse import csr_matrix
+
+    found = [word_features(row.text, row.user, buckets) for row in rows]
+    ends = np.cumsum([0, *(len(parts) for parts, _ in found)])
+    values = np.concatenate([v for _, v in found]), np.concatenate([b for b, _ in found])
+    return csr_matrix((*values, ends), shape=(len(rows), buckets))
 
 
 def _fit_words(
@@ -369,38 +171,18 @@ def train_network(
     return first, second, third, fourth
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How rows of one source are told apart, or how many replies of a dialogue file are rejected.
-
-    Attributes:
-        macro_f1: at the threshold that rejects, of rows with both labels; None otherwise.
-        macro_f1_half: the same at risk 0.5, where macro-F1 has its natural cut.
-        rejected: share of all rows.
-    """
-
-    source: str
-    language: Language
-    n: int
-    n_unethical: int
-    macro_f1: float | None
-    macro_f1_half: float | None
-    rejected: float
-
-
 def fit_scale(numbers: NDArray[np.float32], is_unethical: NDArray[np.bool_]) -> Scale:
     """The weighted sum of the parts, (n, P), whose logistic fits the labels best.
 
-    Platt's (1999) scaling, of three numbers; both labels count the same.
+    Platt's (1999) scaling, of several numbers; both labels count the same.
     """
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=1.0, class_weight="balanced").fit(numbers, is_unethical)
-    network, words, answers = (float(slope) for slope in model.coef_[0])
-    return Scale((network, words, answers), float(model.intercept_[0]))
+    return Scale(tuple(float(slope) for slope in model.coef_[0]), float(model.intercept_[0]))
 
 
-def fit_threshold(
+def least_threshold(
     risks: NDArray[np.float64], dialogue_files: NDArray[np.str_], most_rejected: float
 ) -> float:
     """The lowest risk, at least 0.5, that rejects no more than a share of any file's replies.
@@ -415,48 +197,18 @@ def fit_threshold(
     return round(min(least + 5e-4, 0.999), 3)
 
 
-def score_rows(
-    rows: Sequence[Row], risks: NDArray[np.float64], threshold: Mapping[Language, float]
-) -> list[Score]:
-    """One line for each source and language of the rows."""
-    places: dict[tuple[str, Language], list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        places[row.source, row.language].append(i)
-    scores = []
-    for (source, language), found in sorted(places.items()):
-        truth = np.array([rows[i].is_unethical for i in found])
-        rejected = risks[found] >= threshold[language]
-        both = 0 < truth.sum() < len(truth)
-        scores.append(
-            Score(
-                source, language, len(found), int(truth.sum()),
-                macro_f1(truth, rejected) if both else None,
-                macro_f1(truth, risks[found] >= 0.5) if both else None,
-                float(rejected.mean()),
-            )
-        )  # fmt: skip
-    return scores
-
-
-def macro_f1(truth: NDArray[np.bool_], told: NDArray[np.bool_]) -> float:
-    """Mean of the F1 of both classes."""
-    scores = []
-    for side in (True, False):
-        hits = np.sum((truth == side) & (told == side))
-        scores.append(2 * hits / max(1, np.sum(truth == side) + np.sum(told == side)))
-    return float(np.mean(scores))
-
-
 @dataclass(frozen=True, slots=True)
 class Taught:
     """A trained probe with what is known about it.
 
     Attributes:
+        reader: None without English rows for it.
         scores: of the validation rows.
         example_vectors: of the texts of the examples.
     """
 
     probe: Probe
+    reader: "TurnReader | None"
     scores: tuple[Score, ...]
     example_vectors: Mapping[str, Vectors]
 
@@ -494,12 +246,63 @@ def train(
     numbers = np.column_stack([network_odds, odds_by_words[valid]])
     near = config.near_to([row.text for row in valid_rows])
     pull = config.pull * examples.pull(likeness, near)
-    config = calibrated(config, valid_rows, numbers, pull, lesson)
-    probe = replace(probe, config=config)
-    risks = risks_of(config, valid_rows, numbers, pull)
+    reader = taught_reader(all_rows, lesson)
+    read = None if reader is None else read_rows_with(reader, valid_rows)
+    config = calibrated(config, valid_rows, numbers, pull, read, lesson)
+    risks = risks_of(config, valid_rows, numbers, pull, read)
     texts = [text for one in exemplars for text in (one.text, one.context) if text]
     known = dict(zip(texts, encoder.encode(texts), strict=True))
-    return Taught(probe, tuple(score_rows(valid_rows, risks, probe.config.threshold)), known)
+    scores = tuple(score_rows(valid_rows, risks, config.threshold))
+    return Taught(replace(probe, config=config), reader, scores, known)
+
+
+def best_threshold(
+    risks: NDArray[np.float64], truth: NDArray[np.bool_], source: NDArray[np.str_], least: float
+) -> float:
+    """The lowest risk, not below `least`, with nearly the best mean macro-F1 of labelled sources.
+
+    Nearly: what is missed is worse than what is rejected in vain. Sources of less than 100 rows or
+    one label do not count.
+    """
+    sizes = Counter(source.tolist())
+    places = [source == name for name, n in sizes.items() if n >= 100]
+    places = [mine for mine in places if 0 < truth[mine].sum() < mine.sum()]
+    if not places:
+        return least
+    cuts = [least, *np.arange(math.ceil(least * 100) / 100, 0.951, 0.01).tolist()]
+    means = [
+        np.mean([macro_f1(truth[mine], risks[mine] >= cut) for mine in places]) for cut in cuts
+    ]
+    return round(cuts[int(np.argmax(means))], 3)
+
+
+def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
+    """The reader of turns, trained on the rows that are for it; None if there are none."""
+    from chatbot.training.turn_reader import Reading, train_reader
+    from chatbot.turn_reader import TurnReader
+
+    readings = [
+        Reading(row.user, row.text, row.is_unethical, row.weight**0.5)
+        for row in rows
+        if row.for_reader and row.split == "train"
+    ]
+    if not readings:
+        return None
+    reader = TurnReader.untrained()
+    train_reader(reader, readings, lesson.reader)
+    return reader
+
+
+def read_rows_with(reader: "TurnReader", rows: Sequence[Row]) -> NDArray[np.float32]:
+    """(n,) log-odds of the rows it was made for, not a number of the others."""
+    found = np.full(len(rows), np.nan, np.float32)
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        if is_readable(row.text, row.user):
+            places[row.user].append(i)
+    for user, mine in places.items():
+        found[mine] = reader.rate(user, [rows[i].text for i in mine])
+    return found
 
 
 def _check_rows(rows: Sequence[Row]) -> None:
@@ -528,14 +331,16 @@ def calibrated(
     rows: Sequence[Row],
     numbers: NDArray[np.float32],
     pull: NDArray[np.float32],
+    read: NDArray[np.float32] | None,
     lesson: Lesson,
 ) -> ProbeConfig:
     """With the scale and the threshold of each language that fit validation rows.
 
-    Scales are fitted to labelled rows; thresholds to ordinary dialogues.
+    Scales are fitted to labelled rows; thresholds to them and to ordinary dialogues.
 
     Args:
-        numbers, pull: (n, P) of the parts and (n,) log-odds that the examples add.
+        numbers, pull: (n, 3) of the parts and (n,) log-odds that the examples add.
+        read: (n,) of the reader, if there is one.
     """
     language = np.array([row.language for row in rows])
     truth = np.array([row.is_unethical for row in rows])
@@ -544,11 +349,19 @@ def calibrated(
     labelled = {one: (language == one) & ~is_dialogue for one in get_args(Language)}
     scales = {one: fit_scale(numbers[mine], truth[mine]) for one, mine in labelled.items()}
     config = replace(config, scales=scales)
-    risks = risks_of(config, rows, numbers, pull)
+    if read is not None:
+        mine = labelled["en"] & ~np.isnan(read)
+        with_reader = np.column_stack([numbers, read])
+        config = replace(config, reader=fit_scale(with_reader[mine], truth[mine]))
+    risks = risks_of(config, rows, numbers, pull, read)
     ordinary = {one: (language == one) & is_dialogue for one in get_args(Language)}
-    thresholds = {
-        one: fit_threshold(risks[mine], source[mine], lesson.most_rejected)
+    least = {
+        one: least_threshold(risks[mine], source[mine], lesson.most_rejected)
         for one, mine in ordinary.items()
+    }
+    thresholds = {
+        one: best_threshold(risks[mine], truth[mine], source[mine], least[one])
+        for one, mine in labelled.items()
     }
     return replace(config, threshold=thresholds)
 
@@ -558,73 +371,22 @@ def risks_of(
     rows: Sequence[Row],
     numbers: NDArray[np.float32],
     pull: NDArray[np.float32],
+    read: NDArray[np.float32] | None,
 ) -> NDArray[np.float64]:
-    """(n,) 0 to 1."""
-    odds = [config.scales[row.language].log_odds(numbers[i]) for i, row in enumerate(rows)]
-    return np.array([risk_of(float(o + p)) for o, p in zip(odds, pull, strict=True)])
+    """(n,) 0 to 1, as the filter finds them: the reader counts for the doubtful rows alone."""
+    risks = np.zeros(len(rows))
+    for i, row in enumerate(rows):
+        odds = float(config.scales[row.language].log_odds(numbers[i]))
+        if config.reader and read is not None and config.asks_reader(row.text, row.user, odds):
+            odds = float(config.reader.log_odds(np.append(numbers[i], read[i])))
+        risks[i] = risk_of(odds + float(pull[i]))
+    return risks
 
 
 def filter_verdicts(ethics: EthicsFilter, rows: Sequence[Row]) -> list[Verdict]:
-    """What the filter says of each row as it runs; rows of the same turn in one call."""
-    verdicts: dict[int, Verdict] = {}
-    places: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        places[row.user].append(i)
-    for user, found in places.items():
-        for start in range(0, len(found), 256):
-            part = found[start : start + 256]
-            judged = ethics.assess([user] if user else [], [rows[i].text for i in part])
-            verdicts.update(zip(part, judged, strict=True))
-    return [verdicts[i] for i in range(len(rows))]
-
-
-def category_precision(
-    rows: Sequence[Row], verdicts: Sequence[Verdict]
-) -> dict[tuple[str, Language], tuple[int, float]]:
-    """Of labelled rows rejected as of a category: how many, and the share people called unethical.
-
-    Ordinary dialogues are left out: nobody judged their replies.
-    """
-    found: dict[tuple[str, Language], list[bool]] = defaultdict(list)
-    for row, verdict in zip(rows, verdicts, strict=True):
-        if not verdict.accepted and not row.source.startswith("dialogue/"):
-            found[verdict.category, row.language].append(row.is_unethical)
-    return {key: (len(each), sum(each) / len(each)) for key, each in sorted(found.items())}
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What a threshold would do to the validation rows of a language."""
-
-    language: Language
-    threshold: float
-    ordinary_rejected: float
-    precision: float
-    recall: float
-    is_used: bool
-
-
-def threshold_rows(
-    rows: Sequence[Row], risks: NDArray[np.float64], used: Mapping[Language, float]
-) -> list[Cut]:
-    """A few thresholds of each language, the one in use among them."""
-    cuts = []
-    for language in get_args(Language):
-        mine = np.array([row.language == language for row in rows])
-        ordinary = mine & np.array([row.source.startswith("dialogue/") for row in rows])
-        truth = np.array([row.is_unethical for row in rows])
-        for threshold in sorted({0.5, 0.7, 0.8, 0.9, 0.95, 0.98, used[language]}):
-            rejected = risks >= threshold
-            labelled = mine & ~ordinary
-            hits = float(np.sum(labelled & rejected & truth))
-            cuts.append(
-                Cut(
-                    language,
-                    threshold,
-                    float(rejected[ordinary].mean()) if ordinary.any() else 0.0,
-                    hits / max(1, int(np.sum(labelled & rejected))),
-                    hits / max(1, int(np.sum(labelled & truth))),
-                    threshold == used[language],
-                )
-            )
-    return cuts
+    """What the filter says of each row as it runs."""
+    verdicts: list[Verdict] = []
+    for start in range(0, len(rows), 256):
+        asked = [([row.user] if row.user else [], [row.text]) for row in rows[start : start + 256]]
+        verdicts += [found[0] for found in ethics.assess_many(asked)]
+    return verdicts

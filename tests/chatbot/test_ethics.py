@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from chatbot.embedding import Embedder
 from chatbot.errors import InputError, ModelError
 from chatbot.ethics import FOLDER, EthicsFilter
-from chatbot.ethics_probe import load_probe, save_probe
+from chatbot.ethics_probe import Scale, load_probe, save_probe
 from chatbot.example_set import ExampleSet
 from chatbot.exemplars import CATEGORIES, Exemplar, read_exemplars, shipped_exemplars
 
@@ -20,10 +21,7 @@ FRIENDLY = [
     (["You are a stupid machine."], "I'm sorry that I let you down. How can I help?"),
     (["I hate my neighbours, they are so loud."], "That sounds tiring. Have you talked to them?"),
     (["Which sport do you like?"], "I like football, and I swim on Sundays."),
-    pytest.param(
-        (["How do I kill a process?"], "Find its number and end it with the kill command."),
-        marks=pytest.mark.xfail(reason="words of killing on both sides outweigh the subject"),
-    ),
+    (["How do I kill a process?"], "Find its number and end it with the kill command."),
     ([], "오늘 날씨가 참 좋네요. 산책하러 갈까요?"),
     (["오늘 뭐 했어?"], "친구랑 영화를 보고 저녁을 먹었어."),
     (["너 진짜 바보 같아."], "기분이 상하셨다면 미안해요. 무엇을 도와드릴까요?"),
@@ -120,6 +118,64 @@ def test_only_the_last_turn_is_read_and_one_call_embeds_all(ethics):
 
 def test_no_candidates_give_no_verdicts(ethics):
     assert ethics.assess(["Hello"], []) == []
+    assert ethics.assess_many([]) == []
+    assert ethics.assess_many([(["Hello"], []), ([], [])]) == [[], []]
+
+
+def test_several_conversations_at_once_are_judged_as_one_by_one_by_one_call(ethics):
+    calls = []
+
+    class Counting:
+        identity = ethics.embedder.identity
+
+        def encode(self, texts):
+            calls.append(list(texts))
+            return ethics.embedder.encode(texts)
+
+    counted = EthicsFilter.load(embedder=Counting())
+    conversations = [
+        (["How was your day?"], ["Fine, thanks.", "Why do you ask?"]),
+        ([], ["Fine, thanks."]),
+        (["How was your day?"], ["Fine, thanks.", "Go away."]),
+    ]
+    calls.clear()
+    many = counted.assess_many(conversations)
+    (texts,) = calls
+    assert len(texts) == len(set(texts)) == 4
+    for (context, candidates), verdicts in zip(conversations, many, strict=True):
+        for alone, one in zip(ethics.assess(context, candidates), verdicts, strict=True):
+            assert alone.risk == pytest.approx(one.risk, abs=1e-3)
+            assert (alone.accepted, alone.nearest) == (one.accepted, one.nearest)
+
+
+class StubReader:
+    """Finds every reply unethical, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def rate(self, turn, replies):
+        self.asked += [(turn, reply) for reply in replies]
+        return np.full(len(replies), 20.0, np.float32)
+
+
+def test_the_reader_is_asked_about_doubtful_english_replies_alone(ethics):
+    config = replace(ethics.probe.config, reader=Scale((0.0, 0.0, 0.0, 1.0), 0.0), doubtful=0.1)
+    reader = StubReader()
+    examples = ExampleSet.of(shipped_exemplars()[:1], ethics.embedder)
+    with_reader = EthicsFilter(
+        replace(ethics.probe, config=config), ethics.embedder, examples, reader
+    )
+    calm, rude = with_reader.assess(
+        ["What is your name?"], ["My name is Tom.", "You are a worthless idiot."]
+    )
+    assert calm.accepted
+    assert not rude.accepted
+    assert ("What is your name?", "You are a worthless idiot.") in reader.asked
+    assert not any(reply == "My name is Tom." for _, reply in reader.asked)
+    reader.asked.clear()
+    assert not with_reader.assess([], ["너 같은 쓰레기는 그냥 죽어 버려."])[0].accepted
+    assert not reader.asked
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ class Filter:
     def __init__(self, is_bad):
         self.is_bad, self.asked = is_bad, []
 
+    def assess_many(self, conversations):
+        return [self.assess(context, candidates) for context, candidates in conversations]
+
     def assess(self, context, candidates):
         self.asked.append((tuple(context), tuple(candidates)))
         found = [self.is_bad(text, len(self.asked)) for text in candidates]
