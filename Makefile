@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-ui: $(VENV)/installed ## set up and open the chat in the browser
+ui: $(VENV)/installed ## set up, start the chat page and print its address
 	$(BIN)/chatbot ui
 
 test: $(VENV)/installed-dev ## set up and run all tests

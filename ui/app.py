@@ -4,7 +4,6 @@ Every event gives the whole picture again: the screen, the three drawings, the c
 the browser keeps. While a reply is made only its progress is sent.
 """
 
-import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from ui import drawing, handlers, panel
 from ui.components import Page, labels_of
 from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
 from ui.inspector import inspector_html
+from ui.listening import free_port
+from ui.markup import hues_css
 from ui.panel_wiring import (
     LIGHT,
     PRIVATE,
@@ -77,6 +78,7 @@ def look() -> dict[str, Any]:
     """What makes a page ours, wherever it is shown."""
     return {
         "theme": theme(),
+        "css": hues_css(),
         "css_paths": _CSS_FILE,
         "js": f"() => {{ {_PAGE_SCRIPT} }}",
     }
@@ -87,11 +89,15 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
 
     Args:
         port: None for any free one.
+
+    Raises:
+        InputError: the port cannot be had.
     """
     demo = build(service)
     _, url, _ = demo.queue(max_size=64).launch(
         server_name=host,
-        server_port=port or _free_port(host),
+        # Gradio's own search leaves sockets open, and its message names a range.
+        server_port=free_port(host, port or 0),
         prevent_thread_lock=True,
         quiet=True,
         show_error=True,
@@ -105,13 +111,6 @@ def launch(service: Service, *, host: str, port: int | None) -> tuple[gr.Blocks,
         **look(),
     )
     return demo, url
-
-
-def _free_port(host: str) -> int:
-    """A port that nobody listens at; Gradio's own search leaves sockets open."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def build(service: Service) -> gr.Blocks:

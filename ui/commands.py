@@ -8,28 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbot.store import Store
+from ui.listening import address_of, free_port
 from ui.loading import loading
 
 if TYPE_CHECKING:
     from ui.labelling import Labelling
 
-app = typer.Typer(name="ui", help="The chat in the browser.")
+app = typer.Typer(name="ui", help="The chat page, for a browser.")
 
 MEMORY = ":memory:"
 
 
 @app.callback(invoke_without_command=True)
 def ui(
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 7860,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="To listen at; 0 for any free one.")
+    ] = 7860,
     model: Annotated[
-        str | None, typer.Option(help="Model folder; the shipped one if left out.")
+        str | None,
+        typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")
+    ] = "auto",
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
+            envvar="CHATBOT_DATA", metavar="FILE",
             help=f"Where chats are kept; {MEMORY} forgets them at the end. If left out: "
             "controllable-chatbot/conversations.sqlite3 in $XDG_DATA_HOME or ~/.local/share.",
         ),
@@ -50,8 +58,8 @@ def ui(
     rater: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --label: who gives them.")
     ] = None,
-) -> None:
-    """Open the chat in the browser: works offline, chats stay on this machine."""
+) -> None:  # fmt: skip
+    """Show the chat page, and print its address. Works offline; chats stay on this machine."""
     labelling = _labelling(label, labels, rater)
     store = (
         Store.in_memory()
@@ -80,9 +88,9 @@ def _serve(
     device: str,
 ) -> None:  # fmt: skip
     """Shows the page while the model is still loading, then waits for Ctrl-C."""
+    port = free_port(host, port)  # told at once, not after everything was imported
     typer.echo("Starting ...", err=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    from chatbot.errors import InputError
     from chatbot.presets import list_presets
     from ui.app import launch
     from ui.handlers import Service
@@ -90,20 +98,17 @@ def _serve(
 
     # After Gradio is imported: two threads that import at once can meet half-made modules.
     bot = loading(model, device)
+    service = Service(Turns(bot), store, presets=list_presets(), labelling=labelling)
+    demo, _ = launch(service, host=host, port=port)
     try:
-        service = Service(Turns(bot), store, presets=list_presets(), labelling=labelling)
-        demo, url = launch(service, host=host, port=port or None)
-    except OSError as error:
-        raise InputError(
-            f"port {port} of {host} cannot be listened at ({error}); give another --port, or "
-            "--port 0 for any free one"
-        ) from error
-    try:
-        typer.echo(f"Open {url} in a browser. The model is loading; Ctrl-C ends.")
+        typer.echo(f"Open {address_of(host, port)} in a browser. Ctrl-C here ends the chat page.")
+        if not bot.done():
+            typer.echo("The model is loading; messages sent now are answered soon.", err=True)
         bot.result()
         typer.echo("The model is ready.", err=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         typer.echo("", err=True)
     finally:
+        service.turns.close()
         demo.close(verbose=False)

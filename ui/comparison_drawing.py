@@ -37,7 +37,8 @@ def _pair(now: Comparison, say: Sayer) -> str:
     """Base on the left, steered on the right."""
     heads = ("base", "steered")
     sides = "".join(
-        f'<div class="side"><h4>{say(head)}</h4><div class="words">{escape(answer.text)}</div>'
+        f'<div class="side"><h4>{say(head)}</h4>'
+        f'<div class="words" dir="auto">{escape(answer.text)}</div>'
         f"{_readings(answer, say)}{_cost(answer, now.answers[0], say)}"
         f"{bullets(map(escape, answer.notes))}</div>"
         for head, answer in zip(heads, now.answers, strict=False)

@@ -1,6 +1,7 @@
 """The components of the page, in the order in which they are seen; nothing is wired here."""
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Page:
                 ),
                 placeholder="message", label="message",
             )  # fmt: skip
+            self.asked = gr.HTML(elem_id="asked", apply_default_css=False)
 
     def _panels(self, is_labelling: bool) -> None:
         panels = {
@@ -104,15 +106,18 @@ class Page:
 
     def _steering(self) -> None:
         self.mix = gr.HTML(elem_id="mix", apply_default_css=False)
-        with self._folded("presets"):
-            self._presets()
+        self.preset = self._labelled(gr.Radio([], value=None, elem_id="preset"), label="preset")
         topics = gr.CheckboxGroup(choices("en", "topics"), elem_id="topics")
         self._labelled(topics, label="topics", choices="topics")
         self._set("topics", topics)
         self._slider("topic_strength", (panel.TOPIC_STRENGTH, -1, 1, 0.05), label="topic_strength")
+        self._labelled(gr.HTML(elem_classes="heading", apply_default_css=False), value="moods")
         for name in panel.MOODS:
             least = 0 if name in panel.ONE_SIDED else -1
             self._slider(name, (0, least, 1, 0.05), label=f"attribute_{name}")
+        self._resets("steer_not", [*panel.MOODS, "topics", "topic_strength", "schedule", "base"])
+        with self._folded("presets"):
+            self._presets()
         with self._folded("schedule"):
             self._schedule()
         with self._folded("rules"):
@@ -127,10 +132,8 @@ class Page:
             self._labelled(feedback, label="feedback", info="feedback_more")
             self._set("feedback", feedback)
         self._set("base", gr.Textbox(visible="hidden"))
-        self._resets("steer_not", [*panel.MOODS, "topics", "topic_strength", "schedule", "base"])
 
     def _presets(self) -> None:
-        self.preset = self._labelled(gr.Dropdown([], value=None, elem_id="preset"), label="preset")
         self.preset_told = gr.HTML(apply_default_css=False)
         with gr.Row(elem_classes="joined"):
             self.preset_name = self._labelled(
@@ -154,9 +157,10 @@ class Page:
             self._labelled(attribute, label="schedule_attribute", choices="attributes")
             kind = gr.Dropdown(choices("en", "kinds"), value="ramp", min_width=120)
             self._labelled(kind, label="schedule_kind", choices="kinds")
-        start = gr.Slider(-1, 1, value=0, step=0.05, buttons=[], elem_classes="two-sided")
+        marks = ["two-sided", "in-line"]
+        start = gr.Slider(-1, 1, value=0, step=0.05, buttons=[], elem_classes=marks)
         self._labelled(start, label="schedule_start")
-        end = gr.Slider(-1, 1, value=1, step=0.05, buttons=[], elem_classes="two-sided")
+        end = gr.Slider(-1, 1, value=1, step=0.05, buttons=[], elem_classes=marks)
         self._labelled(end, label="schedule_end")
         turns = gr.Slider(1, 20, value=6, step=1, buttons=[])
         self._labelled(turns, label="schedule_turns", info="schedule_turns_more")
@@ -198,7 +202,12 @@ class Page:
     def _slider(self, name: str, bounds: tuple[float, float, float, float], **labels: str) -> None:
         value, least, most, step = bounds
         marks = ["two-sided"] if least < 0 else []
-        slider = gr.Slider(least, most, value=value, step=step, buttons=[], elem_classes=marks)
+        if "info" not in labels:
+            marks.append("in-line")
+        slider = gr.Slider(
+            least, most, value=value, step=step, buttons=[], elem_id=f"set-{name}",
+            elem_classes=marks,
+        )  # fmt: skip
         self._labelled(slider, **labels)
         self._set(name, slider)
 
@@ -216,7 +225,7 @@ class Page:
     @property
     def panel_drawn(self) -> list[Any]:
         """What `panel_picture` fills."""
-        return [self.kept_panel, self.mix, self.schedule, self.preset_json]
+        return [self.kept_panel, self.mix, self.asked, self.schedule, self.preset_json]
 
     @property
     def drawn(self) -> list[Any]:
@@ -232,10 +241,19 @@ def labels_of(page: Page, screen: Screen) -> list[Any]:
     """Updates for what carries a text, in the language of the screen."""
     language = screen.language
     return [
-        f"<b>{text(language, 'title')}</b>",
+        _brand(language),
         *(gr.update(**_said(language, names)) for _, names in page.labels),
         text(language, "editing"),
     ]
+
+
+def _brand(language: Language) -> str:
+    """The title, with the names of buttons that Gradio draws and leaves unnamed, for `page.js`."""
+    named = " ".join(
+        f'data-{name}="{escape(text(language, name))}"'
+        for name in ("chats", "panel", "send", "stop", "bot", "copied")
+    )
+    return f'<b data-language="{language}" {named}>{escape(text(language, "title"))}</b>'
 
 
 def _said(language: Language, names: dict[str, str]) -> dict[str, Any]:

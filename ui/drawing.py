@@ -3,7 +3,9 @@
 Every word that a person or a model wrote goes through `escape`; nothing else puts text into tags.
 """
 
+import datetime
 from html import escape
+from itertools import groupby
 
 from chatbot.errors import InputError
 from chatbot.store import Conversations, StoredConversation, StoredMessage
@@ -58,8 +60,26 @@ def list_html(chats: Conversations, screen: Screen) -> str:
     if not found:
         none = say("none_found" if screen.search.strip() else "no_chats")
         return f'<div class="chats"><p class="none">{none}</p></div>'
-    rows = "".join(_row(one, screen, say) for one in found)
-    return f'<nav class="chats">{rows}</nav>'
+    today = datetime.date.today()
+    parts = [
+        (age, [_row(one, screen, say) for one in group])
+        for age, group in groupby(found, lambda one: _age(one, today))
+    ]
+    is_titled = [age for age, _ in parts] != ["today"]
+    rows = "".join(
+        (f'<h2 class="when">{say(age)}</h2>' if is_titled else "") + "".join(group)
+        for age, group in parts
+    )
+    return f'<nav class="chats" aria-label="{say("chats")}">{rows}</nav>'
+
+
+def _age(conversation: StoredConversation, today: datetime.date) -> str:
+    """How long ago it was written to, as one of four names."""
+    days = (today - datetime.date.fromtimestamp(conversation.updated_at)).days
+    return (
+        "today" if days <= 0 else "yesterday" if days == 1
+        else "last_week" if days <= 7 else "earlier"
+    )  # fmt: skip
 
 
 def _greeting(say: Sayer) -> str:
@@ -69,7 +89,9 @@ def _greeting(say: Sayer) -> str:
     )
     return (
         f'<div class="empty"><h1>{say("greeting")}</h1><p>{say("greeting_more")}</p>'
-        f'<div class="starters">{starters}</div></div>'
+        f'<div class="starters">{starters}</div>'
+        f'<p class="steer"><button class="plain" data-panel="steering">{say("greeting_steer")}'
+        "</button></p></div>"
     )
 
 
@@ -89,7 +111,7 @@ def _message(message: StoredMessage, screen: Screen, say: Sayer) -> str:
     marks = f"message {message.role}" + (" edited" if message.id == screen.editing_id else "")
     who = say("you" if message.role == "user" else "bot")
     return (
-        f'<article class="{marks}" aria-label="{who}"><div class="words">'
+        f'<article class="{marks}" aria-label="{who}"><div class="words" dir="auto">'
         f'{escape(message.content)}</div><div class="tools">{"".join(tools)}</div></article>'
     )
 
@@ -116,7 +138,7 @@ def _row(conversation: StoredConversation, screen: Screen, say: Sayer) -> str:
     if conversation.id == screen.renaming_id:
         return (
             f'<div class="row"><input {do("name", conversation.id)} maxlength="80" '
-            f'value="{escape(conversation.title)}" aria-label="{say("rename")}"></div>'
+            f'value="{escape(conversation.title)}" dir="auto" aria-label="{say("rename")}"></div>'
         )
     if conversation.id == screen.deleting_id:
         return (
@@ -125,9 +147,11 @@ def _row(conversation: StoredConversation, screen: Screen, say: Sayer) -> str:
             f"<button {do('keep')}>{say('keep')}</button></div>"
         )
     is_open = conversation.id == screen.conversation_id
+    current = ' aria-current="true"' if is_open else ""
     return (
         f'<div class="row{" open" if is_open else ""}">'
-        f'<button class="name" {do("open", conversation.id)} title="{title}">{title}</button>'
+        f'<button class="name" {do("open", conversation.id)} title="{title}" dir="auto"{current}>'
+        f"{title}</button>"
         f"{tool('rename', say, 'rename', conversation.id)}"
         f"{tool('delete', say, 'delete', conversation.id)}</div>"
     )

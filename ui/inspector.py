@@ -99,7 +99,7 @@ def _tokens(reply: Stored, say: Sayer) -> str:
 def _token(token: Stored, say: Sayer) -> str:
     gain = token.get("gain", 0.0)
     depth = 100 * min(1.0, abs(gain) / _FULL_GAIN)
-    told = [say("token_gain", gain=number(gain), kl=number(token.get("kl", 0.0)))]
+    told = [say("token_gain", times=number(math.exp(gain)), kl=number(token.get("kl", 0.0)))]
     told += [
         f"{say.attribute(name)} {number(token['before'].get(name), 3)} → {number(after, 3)}"
         for name, after in token["after"].items()
@@ -190,6 +190,7 @@ def _candidates(message: StoredMessage, reply: Stored, say: Sayer) -> str:
     """Every candidate with what decided about it, the best first."""
     candidates = reply["candidates"]
     columns = {
+        "coherence": any(one.get("coherence") is not None for one in candidates),
         "fit": any(one["fit"] is not None for one in candidates),
         "risk": any(one.get("verdict") for one in candidates),
     }
@@ -224,11 +225,13 @@ def _candidate(
     kind = "taken" if is_taken else "dropped" if candidate["dropped"] is not None else ""
     verdict = candidate.get("verdict")
     values = [per_piece(candidate)]
+    values += [candidate.get("coherence")] if columns["coherence"] else []
     values += [candidate["fit"]] if columns["fit"] else []
     values += [verdict["risk"] if verdict else None] if columns["risk"] else []
     cells = "".join(f"<td>{number(value)}</td>" for value in [*values, candidate["score"]])
     return (
-        f'<tr class="{kind}"><td><div class="words">{escape(candidate["text"]) or "–"}</div>'
+        f'<tr class="{kind}"><td>'
+        f'<div class="words" dir="auto">{escape(candidate["text"]) or "–"}</div>'
         f'<div class="marks">{" ".join(f"<span>{mark}</span>" for mark in marks)}</div></td>'
         f"{cells}</tr>"
     )
@@ -259,6 +262,9 @@ def _sum(candidate: Stored, ranking: Stored, say: Sayer) -> str:
     """The terms of the chosen one's score, as `chatbot.ranking.score_of` adds them."""
     verdict = candidate.get("verdict")
     terms = [f"{number(per_piece(candidate))} {say('log_likelihood_short')}"]
+    if candidate.get("coherence") is not None:
+        weighed = f"{number(ranking['coherence'], 1)} {TIMES} {number(candidate['coherence'])}"
+        terms.append(f"+ {weighed} {say('coherence').lower()}")
     if candidate["fit"]:
         weighed = f"{number(ranking.get('fit', 0.0), 1)} {TIMES} {number(candidate['fit'])}"
         terms.append(f"+ {weighed} {say('fit').lower()}")

@@ -23,5 +23,6 @@ def loading(model: str | None, device: str) -> Future[Any]:
         bot.set_result(loaded)
         loaded.steerer.warm()
 
-    threading.Thread(target=load, daemon=True).start()
+    # No daemon: the program would end under it, and torch in the middle of its work aborts.
+    threading.Thread(target=load, name="loading").start()
     return bot

@@ -22,6 +22,7 @@ _STROKES = {
     "earlier_version": "M14 6l-6 6 6 6",
     "later_version": "M10 6l6 6-6 6",
     "alert": "M12 8v5M12 16.500v.5M12 3l10 18H2z",
+    "steer": "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4",
     "unschedule": "M6 6l12 12M18 6L6 18",
 }
 
@@ -57,6 +58,11 @@ def hue(attribute: str) -> str:
     """The style attribute that gives a drawing the colour of an attribute, as `var(--c)`."""
     degrees = _HUES.get(attribute, sum(map(ord, attribute)) * 47 % 360)
     return f'style="--hue:{degrees}"'
+
+
+def hues_css() -> str:
+    """Style rules that give each slider of a known attribute its colour, as `--hue`."""
+    return "".join(f"#set-{name} {{ --hue: {degrees} }}\n" for name, degrees in _HUES.items())
 
 
 def number(value: float | None, digits: int = 2) -> str:

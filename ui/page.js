@@ -18,6 +18,22 @@ window.save = (text, name) => {
   URL.revokeObjectURL(link.href);
 };
 
+// Browsers give the clipboard to https and to this machine only; elsewhere a selection is copied.
+window.copy = async (text) => {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+  } else {
+    const before = document.activeElement;
+    const area = document.body.appendChild(document.createElement("textarea"));
+    area.value = text;
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    before?.focus();
+  }
+  tell(names().copied);
+};
+
 // Light or dark as the visitor chose, or as the system is.
 const THEME = "controllable-chatbot-theme";
 const system = window.matchMedia("(prefers-color-scheme: dark)");
@@ -34,21 +50,97 @@ window.setTheme = (name) => {
 system.addEventListener("change", paint);
 paint();
 
+// For those who hear the page: its language, names of buttons that Gradio leaves unnamed, and each
+// reply as it comes.
+const names = () => document.querySelector("#brand b")?.dataset;
+const draft = () => document.querySelector("#draft textarea");
+const teller = document.body.appendChild(document.createElement("div"));
+teller.className = "sr-only";
+teller.setAttribute("role", "status");
+const tell = (text) => (teller.textContent = text);
+const name = () => {
+  draft().dir = "auto";
+  if (!names()) return;
+  document.documentElement.lang = names().language;
+  const named = {
+    "#left .toggle-button": names().chats,
+    "#right .toggle-button": names().panel,
+    "#draft .submit-button": names().send,
+    "#draft .stop-button": names().stop,
+  };
+  for (const [selector, text] of Object.entries(named)) {
+    const button = document.querySelector(selector);
+    if (!button || button.title === text) continue;
+    button.title = text;
+    button.setAttribute("aria-label", text);
+  }
+};
+let isBusy = false;
+const hear = () => {
+  const wasBusy = isBusy;
+  isBusy = document.querySelector("#conversation .thread.busy") !== null;
+  const last = document.querySelector("#conversation .message.bot:last-child .words");
+  if (wasBusy && !isBusy && last) tell(`${names().bot}: ${last.textContent}`);
+};
+const watchFor = (selector, act) =>
+  new MutationObserver(act).observe(document.querySelector(selector), {
+    childList: true,
+    subtree: true,
+  });
+watchFor("#brand", name);
+watchFor("#draft", name);
+watchFor("#conversation", hear);
+name();
+
 // Wide windows have room for the panel, unless the visitor closed it; narrow ones need theirs for
 // the conversation.
 const PANEL = "controllable-chatbot-panel-open";
+const isOpen = (side) => document.querySelector(`#${side}`).classList.contains("open");
 const toggle = (side) => document.querySelector(`#${side} .toggle-button`).click();
 const isNarrow = () => window.innerWidth < 768;
 const wanted = localStorage.getItem(PANEL) ?? String(window.innerWidth >= 1200);
 if (wanted === "true" && !isNarrow()) toggle("right");
 if (isNarrow()) toggle("left");
 document.addEventListener("click", (event) => {
-  if (isNarrow() && event.target.closest("#new, #chats .name")) toggle("left");
-  if (isNarrow() && event.target.closest("#inspector [data-do=take]")) toggle("right");
-  if (!isNarrow() && event.isTrusted && event.target.closest("#right .toggle-button")) {
-    const open = () => document.querySelector("#right").classList.contains("open");
-    setTimeout(() => localStorage.setItem(PANEL, String(open())), 300);
+  const pressed = (selector) => event.target.closest(selector);
+  if (isNarrow() && pressed("#new, #chats .name")) toggle("left");
+  if (isNarrow() && pressed("#inspector [data-do=take]")) toggle("right");
+  if (!isNarrow() && event.isTrusted && pressed("#right .toggle-button")) {
+    setTimeout(() => localStorage.setItem(PANEL, String(isOpen("right"))), 300);
   }
+  const wanted = pressed("[data-panel]");
+  if (wanted) {
+    if (!isOpen("right")) toggle("right");
+    document.querySelector(`#right [data-tab-id="${wanted.dataset.panel}"]`).click();
+  }
+  if (!isNarrow() && pressed("#new, #chats .name, .starters button")) draft().focus();
+});
+
+// In a window of middle width one side makes room for the other.
+for (const [side, other] of [["left", "right"], ["right", "left"]]) {
+  let wasOpen = isOpen(side);
+  new MutationObserver(() => {
+    const isOpened = isOpen(side) && !wasOpen;
+    wasOpen = isOpen(side);
+    if (isOpened && !isNarrow() && window.innerWidth < 1100 && isOpen(other)) toggle(other);
+  }).observe(document.querySelector(`#${side}`), { attributeFilter: ["class"] });
+}
+
+// Who edits a message is at it at once; Escape leaves the edit, stops a reply, or closes the panel
+// of a narrow window.
+watchFor("#composer", (changes) => {
+  const added = changes.flatMap((change) => [...change.addedNodes]);
+  if (added.some((node) => node.id === "editing" || node.querySelector?.("#editing"))) draft().focus();
+});
+document.addEventListener("keydown", (event) => {
+  const hasItsOwn = event.target.closest("#chats input, [role=combobox], #right input, #search");
+  if (event.key !== "Escape" || event.isComposing || hasItsOwn) return;
+  const shown = ["#editing button", "#draft .stop-button"]
+    .map((selector) => document.querySelector(selector))
+    .find((button) => button?.checkVisibility());
+  if (shown) shown.click();
+  else if (isNarrow() && isOpen("right")) toggle("right");
+  else if (isNarrow() && isOpen("left")) toggle("left");
 });
 
 // Labels: one press for what is shown, so that a fast second one does not answer what comes next;

@@ -41,6 +41,7 @@ NUMBERS: dict[str, tuple[float, float, float, float]] = {
     "top_k": (_SAMPLING.top_k, 0, 1000, 1),
     "top_p": (_SAMPLING.top_p, 0.01, 1, 0.01),
     "max_new_tokens": (_SAMPLING.max_new_tokens, 1, MAX_NEW_TOKENS, 1),
+    "coherence": (_RANKING.coherence, 0, 3, 0.05),
     "novelty": (_RANKING.novelty, 0, 2, 0.05),
 }
 TOPIC_STRENGTH = 0.5
@@ -90,7 +91,8 @@ def read_panel(panel: Panel) -> Settings:
         max_new_tokens=int(panel["max_new_tokens"]),
     )
     base = read_base(panel)
-    ranking = replace(base.ranking or Ranking(), novelty=float(panel["novelty"]))
+    weights = {name: float(panel[name]) for name in ("coherence", "novelty")}
+    ranking = replace(base.ranking or Ranking(), **weights)
     return Settings(_controls(panel, base.controls), sampling, ranking, _seed(panel["seed"]))
 
 

@@ -28,6 +28,21 @@ def mix_html(controls: Controls, now: Spoken, say: Sayer) -> str:
     )
 
 
+def asked_html(controls: Controls, now: Spoken, say: Sayer) -> str:
+    """The same in one line that opens the panel, with the keys of the composer beside it."""
+    turn, said = now
+    asked = "".join(
+        f'<span><i class="dot" {hue(name)}></i>{say.attribute(name)} {number(value)}</span>'
+        for name, value in controls.at(turn, said).items()
+        if value
+    )
+    asked = asked or f"<span>{say('not_steered')}</span>"
+    return (
+        f'<button data-panel="steering" title="{say("panel")}">'
+        f'{icon("steer")}{asked}</button><span class="keys">{say("keys")}</span>'
+    )
+
+
 def schedule_html(controls: Controls, now: Spoken, say: Sayer) -> str:
     """The curves of the schedule, the present turn marked, with what each does in words."""
     scheduled = controls.schedule.curves if controls.schedule else {}

@@ -16,7 +16,7 @@ from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
 from ui.labelling import Labelling
 from ui.labelling_drawing import labelling_html
 from ui.markup import Sayer, problem
-from ui.panel_drawing import mix_html, schedule_html
+from ui.panel_drawing import asked_html, mix_html, schedule_html
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": True, "concurrency_limit": None}
@@ -46,9 +46,12 @@ def panel_picture(service: Service, now: PanelState) -> list[Any]:
         controls = panel.read_panel(now.values).controls
         preset = panel.as_preset(now.values, "shared").to_json()
     except ChatbotError as error:
-        return [kept, problem(str(error)), gr.skip(), gr.skip()]
+        return [kept, problem(str(error)), gr.skip(), gr.skip(), gr.skip()]
     place = scheduling.spoken(handlers.thread(service, now.visitor, now.screen))
-    return [kept, mix_html(controls, place, say), schedule_html(controls, place, say), preset]
+    return [
+        kept, mix_html(controls, place, say), asked_html(controls, place, say),
+        schedule_html(controls, place, say), preset,
+    ]  # fmt: skip
 
 
 def preset_choices(service: Service, own: shelf.Own, selected: str | None) -> Any:

@@ -7,7 +7,7 @@ element.addEventListener("click", (event) => {
   if (!pressed || pressed.disabled) return;
   if (pressed.dataset.do === "copy") {
     const words = pressed.closest(".message").querySelector(".words").textContent;
-    navigator.clipboard.writeText(words).then(() => {
+    window.copy(words).then(() => {
       pressed.classList.add("done");
       setTimeout(() => pressed.classList.remove("done"), 1200);
     });

@@ -74,6 +74,13 @@ class Turns:
             stop.set()
         return stop is not None
 
+    def close(self, limit_s: float = 10.0) -> None:
+        """Ends what is being made and waits for it: a program must not end under the model."""
+        for stop in list(self._stops.values()):
+            stop.set()
+        if self._slot.acquire(timeout=limit_s):
+            self._slot.release()
+
     def reply(
         self, key: int, turns: Sequence[str], settings: Settings
     ) -> Generator[Waiting | Progress | Reply, None, None]:

@@ -109,7 +109,7 @@ def test_the_inspector_shows_what_was_stored(service, ann, panel, chats, parsed)
     told = parsed(inspector.inspector_html(chats, screen)).text
     for expected in ("reply 1", "another <i>one</i>", "says nothing", "a <u>note</u>",
                      "\N{MINUS SIGN}1.00",
-                     "Chosen", "cut at the longest length", "2 older turns left out", "11",
+                     "Chosen", "cut at the longest length", "older turns left out: 2", "11",
                      "0.50 s", "tiny", "d" * 12):  # fmt: skip
         assert expected in told
     screen = handlers.on_message(service, ann, screen, Action("take", screen.inspected_id, "1"))
@@ -125,9 +125,10 @@ def test_steering_is_drawn_from_the_trace(service, ann, panel, chats, parsed):
     screen = replace(screen, inspected_id=chats.thread(path)[1].id)
     drawn = inspector.inspector_html(chats, screen)
     told = parsed(drawn).text
-    for expected in ("Joy", "1.0 of 1.6 words:  great", "0.80", " great<b>"):
+    for expected in ("Joy", "list words 1.0 (asked 1.6):  great", "0.80", " great<b>"):
         assert expected in told
-    assert 'style="--gain:50%" title="gain 1.00 nats, moved 0.10 nats; Joy 0.100 → 0.400"' in drawn
+    told = "2.72\N{MULTIPLICATION SIGN} as likely as without steering; moved 0.10 nats; "
+    assert f'style="--gain:50%" title="{told}Joy 0.100 → 0.400"' in drawn
     assert 'class="token less" style="--gain:100%"' in drawn
 
 
@@ -142,7 +143,7 @@ def test_a_message_nobody_drew_is_said_to_be_so(chats):
 def test_an_unanswered_message_offers_another_try(service, ann, panel, chats):
     screen = list(handlers.send(service, ann, Screen(), "fail", panel))[-1][0]
     drawn = drawing.conversation_html(chats, screen)
-    assert "No reply yet." in drawn
+    assert "No reply yet" in drawn
     assert 'data-do="retry"' in drawn
 
 

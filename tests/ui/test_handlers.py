@@ -146,7 +146,7 @@ def test_stop_ends_the_reply_and_keeps_the_message(service, ann, screen, panel, 
     bot.go_on.set()
     end = last(steps)
     assert end.answering_id is None
-    assert end.notice == "Stopped. Your message is kept."
+    assert end.notice == "Stopped."
     assert thread(service, ann, end) == ["Hi!"]
     again = last(handlers.retry(service, ann, end, ids(service, ann, end)[0], panel))
     assert thread(service, ann, again) == ["Hi!", "reply 2"]
@@ -301,7 +301,7 @@ def test_export_and_import(service, ann, bob, screen, say, tmp_path):
     lines = handlers.take_out(service, ann)
     file.write_text(lines, encoding="utf-8")
     screen = handlers.bring_in(service, bob, Screen(), file)
-    assert screen.notice == "1 chats imported."
+    assert screen.notice == "Chats imported: 1."
     assert thread(service, bob, screen) == ["one", "reply 1"]
 
 

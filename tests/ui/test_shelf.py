@@ -171,4 +171,4 @@ def test_names_are_never_html(parsed):
                   schedule_html(controls, (3, []), Sayer("en"))):  # fmt: skip
         assert "img" not in parsed(drawn).tags
         assert nasty in parsed(drawn).text
-    assert "Nothing is asked" in mix_html(Controls(), (1, []), Sayer("en"))
+    assert "No steering" in mix_html(Controls(), (1, []), Sayer("en"))

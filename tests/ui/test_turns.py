@@ -1,5 +1,6 @@
 """Laws of a reply made in another thread: it ends when nobody listens, and never hangs."""
 
+import threading
 from concurrent.futures import Future
 
 import pytest
@@ -78,3 +79,18 @@ def test_a_failure_reaches_the_reader_and_frees_the_model(bot):
     with pytest.raises(RuntimeError, match="memory"):
         list(turns.reply(1, ["fail"], Settings()))
     assert isinstance(list(turns.reply(1, ["Hi!"], Settings()))[-1], Reply)
+
+
+def test_closing_ends_the_reply_and_waits_until_the_model_is_free(bot):
+    bot.go_on.clear()
+    turns = Turns(finished(bot))
+    events = turns.reply(1, ["Hi!"], Settings())
+    assert [next(events), next(events)] == ["reading", Progress(1, 3, 20, 0)]
+    closing = threading.Thread(target=turns.close)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    bot.go_on.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert list(events) == []

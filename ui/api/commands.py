@@ -1,7 +1,6 @@
 """The command `chatbot serve`."""
 
 import os
-import socket
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatbot.errors import InputError
+from ui.listening import address_of, listen, port_of
 from ui.loading import loading
 
 if TYPE_CHECKING:
@@ -35,10 +35,16 @@ class Engine(StrEnum):
 @app.callback(invoke_without_command=True)
 def serve(
     host: Annotated[
-        str, typer.Option(envvar="CHATBOT_HOST", help="Address to listen at.")
+        str,
+        typer.Option(
+            envvar="CHATBOT_HOST", help="Address to listen at; 0.0.0.0 lets other machines in."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="CHATBOT_PORT", min=1, max=65535, help="To listen at.")
+        int,
+        typer.Option(
+            envvar="CHATBOT_PORT", min=0, max=65535, help="To listen at; 0 for any free one."
+        ),
     ] = 8000,
     model: Annotated[
         str | None,
@@ -93,7 +99,8 @@ def serve(
         str | None,
         typer.Option(
             envvar="CHATBOT_DATA", metavar="FILE",
-            help="With --ui: where chats are kept; :memory: forgets them at the end.",
+            help="With --ui: where chats are kept; :memory: forgets them at the end. If left out: "
+            "where `chatbot ui` keeps them.",
         ),
     ] = None,
     engine: Annotated[
@@ -126,6 +133,8 @@ def serve(
                 "the chat page keeps a visitor's state in one process, which replicas are not; "
                 "leave out --ui, and run `chatbot ui` beside it"
             )
+        if port == 0:
+            raise InputError("every machine listens at the same port; give another --port than 0")
         from ui.api.scale import serve_on_ray
 
         serve_on_ray(
@@ -149,7 +158,7 @@ def _serve_here(
     with_page: bool,
 ) -> None:
     """Listens at once; requests are answered when the model has been loaded."""
-    listener = _listen(host, port)
+    listener = listen(host, port)
     typer.echo("Starting ...", err=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     import uvicorn
@@ -161,7 +170,7 @@ def _serve_here(
     bot = loading(model, device)
     service = Service(bot, name, serving)
     app = build(service)
-    address = f"http://{host}:{port}"
+    address = address_of(host, port_of(listener))
     with ExitStack() as stack:
         if with_page:
             stack.enter_context(mount_page(app, service, data))
@@ -174,16 +183,6 @@ def _serve_here(
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise InputError(
-            f"port {port} of {host} cannot be listened at ({error}); give another --port"
-        ) from error
-
-
 def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
     """Shows the chat page at /ui, answered by the same batches as the API; gives its chats.
 
@@ -193,6 +192,7 @@ def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
     import gradio as gr
     from fastapi.responses import RedirectResponse
 
+    from chatbot.presets import list_presets
     from chatbot.store import Store
     from ui import app as page
     from ui.api.batching import BatchedBot
@@ -211,7 +211,7 @@ def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
     service.loading.add_done_callback(begin)
     file = None if data is None else Path(data)
     store = Store.in_memory() if data == ":memory:" else Store(file, or_memory=True)
-    demo = page.build(PageService(Turns(batched), store))
+    demo = page.build(PageService(Turns(batched), store, presets=list_presets()))
     gr.mount_gradio_app(
         app, demo.queue(max_size=64), path="/ui", server_name="127.0.0.1", footer_links=[],
         run_history=False, show_error=True, max_file_size="64mb", ssr_mode=False,

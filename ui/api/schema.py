@@ -131,6 +131,7 @@ class ChatRequest(_Model):
     candidates: int | None = None
     top_k: int | None = None
     novelty: float | None = None
+    coherence: float | None = None
     trace: bool = False
 
     # Taken and not read: they change no word of the answer.
@@ -312,9 +313,10 @@ def _settings(request: ChatRequest, limits: Limits) -> tuple[Controls, Sampling,
             f"candidates is {sampling.candidates}; at most {limits.max_candidates} are drawn here",
             param="candidates",
         )
-    if request.novelty is not None:
-        with _naming("novelty"):
-            ranking = replace(ranking, novelty=request.novelty)
+    for name in ("novelty", "coherence"):
+        if (value := getattr(request, name)) is not None:
+            with _naming(name):
+                ranking = replace(ranking, **{name: value})
     return controls, sampling, ranking
 
 

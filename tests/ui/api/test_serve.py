@@ -53,6 +53,7 @@ def test_the_key_is_read_from_the_environment_and_never_shown(asked):
         (["--api-key", " "], "the API key is empty"),
         (["--replicas", "2"], "more than one need --engine ray"),
         (["--engine", "ray", "--ui"], "leave out --ui"),
+        (["--engine", "ray", "--port", "0"], "give another --port"),
     ],
 )
 def test_what_cannot_be_served_is_told(asked, arguments, told):
@@ -97,26 +98,38 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def wait_until_ready(process, url, limit_s=400):
+    """Waits while libraries are imported and the model is loaded."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        assert process.poll() is None, f"the service ended with {process.returncode}"
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.5)
+    raise AssertionError(f"{url} was not ready in {limit_s} s")
+
+
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(tiny_model_dir, tmp_path):
     url = f"http://127.0.0.1:{(port := free_port())}"
     arguments = ["--port", port, "--model", tiny_model_dir, "--name", "tiny", "--ui"]
     arguments += ["--data", tmp_path / "chats.sqlite3", "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ui.api.commands", *map(str, arguments)], cwd=ROOT
-    )
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ui.api.commands", *map(str, arguments)], cwd=ROOT, stderr=told
+        )
     try:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            time.sleep(0.5)
+        wait_until_ready(process, url)
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi!"}], "candidates": 3}
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
         assert answer.json()["choices"][0]["message"]["content"]
-        assert "<html" in httpx.get(f"{url}/ui/").text
-    finally:
+        assert "<html" in httpx.get(f"{url}/ui/", timeout=120).text
         process.send_signal(signal.SIGINT)
-        process.wait(60)
-    assert process.returncode == 0
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+    told = (tmp_path / "told").read_text()
+    assert f"The API: {url}/v1" in told
+    assert "The model is ready." in told
+    assert "Traceback" not in told
