@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from chatbot.cli import (
+    AllowPickle,
     Bags,
     Candidates,
+    Coherence,
     ControlsText,
     Device,
     Guarded,
     MaxNewTokens,
     Model,
     Novelty,
+    PromptFormat,
     Temperature,
     TopK,
     TopP,
@@ -82,7 +85,10 @@ def respond(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    coherence: Coherence = _RANKING.coherence,
     guarded: Guarded = True,
+    prompt_format: PromptFormat = None,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Answer every context, with the options of `chatbot respond`.
 
@@ -96,10 +102,13 @@ def respond(
         seed=seed,
         controls=Controls.parse(controls),
         sampling=Sampling(candidates, temperature, top_k, top_p, max_new_tokens),
-        ranking=Ranking(novelty=novelty),
+        ranking=Ranking(novelty=novelty, coherence=coherence),
     )
     quiet_libraries()
-    bot = Chatbot.load(model, device=device, guarded=guarded)
+    bot = Chatbot.load(
+        model, device=device, guarded=guarded, prompt_format=prompt_format,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
     for file in bag:
         bot.add_attribute(file)
     n_answered = respond_file(

@@ -9,7 +9,7 @@ import numpy as np
 
 from chatbot.backbone import Backbone
 from chatbot.errors import InputError
-from chatbot.prompt import build_context, clean_text
+from chatbot.prompt import clean_text
 from chatbot.scoring import reply_log_likelihoods
 from eval.jsonl import Json, Line, read_lines, resumed
 
@@ -98,21 +98,19 @@ class Totals:
 
 
 def score_dialogues(backbone: Backbone, dialogues: Sequence[Sequence[str]]) -> list[Score]:
-    """Each dialogue's replies scored after up to 7 turns before them, as the bot reads them.
+    """Each dialogue's replies scored after the turns before them that the bot would read.
 
     Args:
         dialogues: turns, oldest first; a dialogue of one turn has nothing to score.
     """
-    max_tokens = backbone.model.config.max_context
     prompts: list[Sequence[int]] = []
     replies: list[Sequence[int]] = []
     for turns in dialogues:
-        pieces = [backbone.pieces(clean_text(turn)) for turn in turns]
-        for i in range(1, len(pieces)):
-            context = build_context(pieces[:i], backbone.special, max_tokens=max_tokens)
-            prompts.append(context.ids)
-            replies.append([*pieces[i], backbone.special.eos])
-    scored = iter(reply_log_likelihoods(backbone.model, prompts, replies))
+        clean = [clean_text(turn) for turn in turns]
+        for i in range(1, len(clean)):
+            prompts.append(backbone.prompt(clean[:i]).ids)
+            replies.append(backbone.reply(clean[i]))
+    scored = iter(reply_log_likelihoods(backbone, prompts, replies))
     result = []
     for turns in dialogues:
         log_probs = [next(scored) for _ in turns[1:]]

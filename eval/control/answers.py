@@ -209,7 +209,7 @@ def _nats_alone(bot: "Chatbot", replies: Sequence[Reply]) -> Iterator[float]:
 
     chosen = [_chosen(reply).token_ids for reply in replies]
     nothing = [(bot.backbone.special.user,)] * len(chosen)
-    scored = reply_log_likelihoods(bot.backbone.model, nothing, chosen)
+    scored = reply_log_likelihoods(bot.backbone, nothing, chosen)
     return (-float(log_probs.sum()) for log_probs in scored)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from chatbot.cli import (
     Candidates,
+    Coherence,
     ControlsText,
     MaxNewTokens,
     Novelty,
@@ -118,6 +119,7 @@ def static(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    coherence: Coherence = _RANKING.coherence,
 ) -> None:
     """Let a bot answer a set of contexts, and score the responses. Lines already there are kept."""
     from eval.ssa.bots import Settings
@@ -126,7 +128,7 @@ def static(
     settings = Settings(
         Controls.parse(controls),
         Sampling(candidates, temperature, top_k, top_p, max_new_tokens),
-        Ranking(novelty=novelty),
+        Ranking(novelty=novelty, coherence=coherence),
     )
     opened = _open(bot, settings, name, bot_model)
     n_made = run_static(
@@ -154,6 +156,7 @@ def interactive(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    coherence: Coherence = _RANKING.coherence,
 ) -> None:
     """Conversations that open with "Hi!": of the bot with itself, or with you; scored."""
     from eval.ssa.bots import Settings
@@ -162,7 +165,7 @@ def interactive(
     settings = Settings(
         Controls.parse(controls),
         Sampling(candidates, temperature, top_k, top_p, max_new_tokens),
-        Ranking(novelty=novelty),
+        Ranking(novelty=novelty, coherence=coherence),
     )
     opened = _open(bot, settings, name, bot_model)
     if person:

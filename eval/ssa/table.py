@@ -8,7 +8,7 @@ from pathlib import Path
 from chatbot.bot import Chatbot
 from chatbot.controls import Controls
 from chatbot.errors import InputError
-from chatbot.types import Sampling
+from chatbot.types import Ranking, Sampling
 from eval.jsonl import Json
 from eval.ssa.bots import ModelBot, Settings
 from eval.ssa.compare import Comparison, compare
@@ -40,6 +40,7 @@ PLAIN = Arm("plain")
 ARMS: tuple[Arm, ...] = (
     PLAIN,
     Arm("no-ethics", has_ethics=False),
+    Arm("likelihood-alone", Settings(ranking=Ranking(coherence=0))),
     Arm("one-candidate", Settings(sampling=Sampling(candidates=1))),
     *(
         Arm(f"{emotion}-{strength:g}", Settings(controls=Controls({emotion: strength})))

@@ -268,7 +268,7 @@ def test_leaving_out_the_ethics_filter_leaves_the_bot_as_it_is(tiny_backbone, co
 
 
 def test_the_arms_of_the_table():
-    assert len(ARMS) == 3 + 6 * 2
+    assert len(ARMS) == 4 + 6 * 2
     assert [arm.name for arm in pick_arms(["joy-1"])] == ["plain", "joy-1"]
     assert pick_arms([]) == list(ARMS)
     with pytest.raises(InputError, match="no arm is called 'joy-2'"):
