@@ -74,7 +74,7 @@ class Reader:
             raise AttributeModelError(
                 f"the reader {reader.family} was trained on the text encoder "
                 f"{reader.encoder[:12]}, this one is {encoder[:12]}; train it with "
-                "`chatbot attributes train --all --data FOLDER`"
+                "`chatbot attributes train --all --data FOLDER --encoder NAME`, or use the other"
             )
         return reader
 

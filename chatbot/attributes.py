@@ -14,6 +14,15 @@ app = typer.Typer(name="attributes", help="What replies can be steered by.", no_
 
 LANGUAGES = ("en", "ko")
 
+Model = Annotated[
+    str | None,
+    typer.Option(help="Model folder or hub name, @ and a revision behind it; else the shipped."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+PromptFormat = Annotated[
+    str | None, typer.Option(help="How conversations are written; what the model has if left out.")
+]
+
 
 @app.callback()
 def _group() -> None:
@@ -42,10 +51,9 @@ def list_attributes() -> None:
 def inspect(
     name: Annotated[str, typer.Argument(help="An attribute, or the file of a word list.")],
     language: Annotated[str, typer.Option(help="en or ko; all it has if left out.")] = "",
-    model: Annotated[
-        str | None, typer.Option(help="Model folder; the shipped one if left out.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    model: Model = None,
+    device: Device = "auto",
+    prompt_format: PromptFormat = None,
 ) -> None:
     """The words of an attribute as the generator sees them.
 
@@ -58,7 +66,7 @@ def inspect(
     if language and language not in LANGUAGES:
         raise InputError(f"no language {language!r}; give {' or '.join(LANGUAGES)}")
     quiet_libraries()
-    bot = Chatbot.load(model, device=device, guarded=False)
+    bot = Chatbot.load(model, device=device, prompt_format=prompt_format, guarded=False)
     if Path(name).is_file():
         name = bot.add_attribute(name)
     bot.check({name: 1.0})
@@ -69,6 +77,8 @@ def inspect(
         raise InputError(f"{name} has no words in {language}; it has some in {has}")
     for one in bound:
         typer.echo("\n".join(_described(one)))
+    if not bot.steerer.heads:
+        typer.echo(f"No learned heads fit this model; `{bot.steerer.train_command}` trains them.")
 
 
 def _described(bound: "Bound") -> list[str]:
@@ -103,7 +113,8 @@ def train(
         bool, typer.Option("--all", help="Every shipped family, from --data.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data that the shipped families name.")
+        Path | None,
+        typer.Option(help="Folder of the data that the shipped families name; or a FILE."),
     ] = None,
     reference: Annotated[
         str, typer.Option(help="Label of FILE that shows nothing: the others are against it.")
@@ -115,16 +126,21 @@ def train(
             "controllable-chatbot/heads in $XDG_DATA_HOME or ~/.local/share."
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model folder; the shipped one if left out.")
+    model: Model = None,
+    device: Device = "auto",
+    prompt_format: PromptFormat = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Text encoder of the readers, a folder or hub name; the default one if left out."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     steps: Annotated[int, typer.Option(min=1, help="Of the longest part of the training.")] = 1600,
 ) -> None:
     """Train learned heads on the frozen generator: --all --data FOLDER, or a FILE of your own.
 
-    Writes weights, calibration and a card for each family. Heads fit one generator only: train
-    them again whenever it changes.
+    Writes weights, calibration and a card for each family. Heads fit one generator only, what
+    reads their effect one text encoder: train them again whenever either changes.
     """
     import logging
 
@@ -132,21 +148,25 @@ def train(
     from chatbot.binding import own_heads
     from chatbot.bot import Chatbot
     from chatbot.console import quiet_libraries
-    from chatbot.embedding import Embedder
     from chatbot.training.heads import read_file, train_all, train_family
 
+    if not every and file is None and data is not None and data.is_file():
+        file = data
     if every == (file is not None) or (every and data is None):
         raise InputError("give either --all with --data FOLDER, or one FILE of labelled replies")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     quiet_libraries()
-    bot = Chatbot.load(model, device=device, guarded=False)
+    bot = Chatbot.load(
+        model, device=device, prompt_format=prompt_format, encoder=encoder, guarded=False
+    )
+    embedder = bot.steerer.embedder
     place = out or own_heads(bot.backbone.identity["digest"])
     try:
         if file is not None:
             family, examples = read_file(file, file.name.partition(".")[0], reference)
-            train_family(bot, Embedder.load(), family, examples, place, steps=steps)
+            train_family(bot, embedder, family, examples, place, steps=steps)
         elif data is not None:
-            train_all(bot, data, place, steps=steps)
+            train_all(bot, embedder, data, place, steps=steps)
     except AttributeModelError as error:
         raise InputError(str(error)) from error
     typer.echo(f"The heads lie in {place}.")

@@ -39,6 +39,16 @@ word and the chosen replies are no more fluent.
 WORDS_BESIDE_HEAD = 0.8
 """The same where a learned head pulls as well: a word makes plain what the head makes likely."""
 
+WORDS_AMONG_PUSHES = 4.0
+WORDS_BESIDE_LISTS = 0.3
+"""The two where lists without a head and heads are asked for together.
+
+The pushes say plain things surely and leave a topic little room. On 24 contexts joy, surprise and
+game, each at strength 1, came in 83, 79 and 62 % of the replies with these and in 67, 79 and 42 %
+with the two above; the perplexity rose from 2.5 to 2.9 times the unsteered (ranked without
+coherence).
+"""
+
 NEUTRAL = "neutral"
 """The attribute that holds every family at its reference label and keeps opinions out."""
 
@@ -83,10 +93,12 @@ class Steerer:
     Attributes:
         heads: the learned families that fit the generator.
         readers: what tells how far a text shows a label, by family.
+        refused: families whose heads cannot be used, and why.
     """
 
-    def __init__(self, backbone: Backbone):
+    def __init__(self, backbone: Backbone, *, encoder: str | Path | None = None):
         self.backbone = backbone
+        self._encoder = encoder
         self.heads: tuple[Heads, ...] = ()
         self.readers: dict[str, Reader] = {}
         self._embedder: Embedder | None = None
@@ -107,16 +119,27 @@ class Steerer:
         Heads for other generators stay unused; attributes then have their words alone.
         """
         digest, device = self.backbone.identity["digest"], self.backbone.device
-        found = {}
+        found: dict[str, Heads] = {}
+        self.refused: dict[str, str] = {}
         for folder in (SHIPPED, own_heads(digest)):
             for place in sorted(folder.glob(f"*/{CARD}")):
                 try:
                     heads = Heads.load(place.parent, backbone=digest, device=device)
-                except AttributeModelError:
+                except AttributeModelError as error:
+                    self.refused.setdefault(place.parent.name, str(error))
                     continue
                 found[heads.family] = heads
                 self._folders[heads.family] = place.parent
         self.heads = tuple(found.values())
+        for family in found:
+            self.refused.pop(family, None)
+
+    @property
+    def train_command(self) -> str:
+        """What trains learned heads for this generator."""
+        source = self.backbone.source
+        model = "" if source == "shipped" else f" --model {source}"
+        return f"chatbot attributes train --all --data FOLDER{model}"
 
     def use_heads(self, heads: Sequence[Heads], readers: Mapping[str, Reader]) -> None:
         """Takes these heads and readers in place of the shipped ones."""
@@ -127,7 +150,7 @@ class Steerer:
         """What readers read with; loaded when first asked for."""
         with self._lock:
             if self._embedder is None:
-                self._embedder = Embedder.load()
+                self._embedder = Embedder.load(self._encoder)
             return self._embedder
 
     def reader(self, family: str) -> Reader:
@@ -201,8 +224,18 @@ class Steerer:
                 raise UnknownAttributeError(
                     f"no attribute named {name!r}; known: {', '.join(known)}. "
                     "Fix the name, or add a word list of your own (--bag FILE, or "
-                    "Chatbot.add_attribute(FILE))"
+                    f"Chatbot.add_attribute(FILE)){self._other_heads()}"
                 )
+
+    def _other_heads(self) -> str:
+        """The end of an error, where heads cannot be used that may have the name."""
+        if not self.refused:
+            return ""
+        families = ", ".join(sorted(self.refused))
+        return (
+            f". The heads {families} were trained for another generator; train them for this one "
+            f"with `{self.train_command}`"
+        )
 
     def bound(self, name: str, language: str) -> Bound | None:
         """The attribute in a language, measured on the generator; None without words for it."""
@@ -229,8 +262,7 @@ class Steerer:
         if language not in self._references:
             self._references[language] = Reference(self.backbone, language)
         if self._pieces is None:
-            texts = [self.backbone.text([piece]) for piece in range(self.backbone.vocab_size)]
-            self._pieces = Pieces.of(self.backbone.pieces, texts)
+            self._pieces = Pieces.of(self.backbone.pieces, self.backbone.piece_texts())
         reference = self._references[language]
         rivals = [
             lists[words.language]

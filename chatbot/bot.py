@@ -1,6 +1,6 @@
 """One turn from the person's words to a `Reply`, and conversations made of such turns.
 
-    policy -> prompt -> backbone -> steering -> decoding -> ethics -> ranking -> Reply
+    policy -> prompt -> backbone -> steering -> decoding -> coherence -> ethics -> ranking -> Reply
 
 A turn's state is local to the call: many threads may share one `Chatbot`.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.controls import Controls, ControlsLike, as_controls
 from chatbot.errors import InputError
-from chatbot.prompt import Prompt, build_context, clean_text
+from chatbot.prompt import Prompt, clean_text
 from chatbot.ranking import rank
 from chatbot.types import (
     Candidate,
@@ -31,6 +31,7 @@ from chatbot.types import (
 
 if TYPE_CHECKING:
     from chatbot.backbone import Backbone
+    from chatbot.coherence import Coherence
     from chatbot.decoding import Drawn
     from chatbot.ethics import EthicsFilter
     from chatbot.perturbation import Perturbation
@@ -44,9 +45,6 @@ NFC, which takes quadratic time on long runs of combining marks."""
 MAX_SEED = 2**63 - 1
 
 DEFLECTIONS = Path(__file__).with_name("deflections.json")
-
-MAX_READ_TURNS = 16
-"""Turns looked at, newest first; the context window holds seven."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -79,12 +77,24 @@ class _Turn:
         return (self.seed + (self.outcome != "chosen")) % (MAX_SEED + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What holds for every conversation of a call."""
+
+    sampling: Sampling
+    ranking: Ranking
+    on_progress: OnProgress | None
+    stop: Event | None
+    clock: "_Clock"
+
+
 class Chatbot:
     """Answers conversations with a generator; make one with `Chatbot.load()`.
 
     Attributes:
         policy: rules about sensitive topics, which change the controls of a turn; None for none.
         ethics: the filter that rejects candidates; None for none.
+        coherence: rates how well candidates answer; None leaves that out of the ranking.
     """
 
     def __init__(
@@ -93,13 +103,16 @@ class Chatbot:
         *,
         policy: "Policy | None" = None,
         ethics: "EthicsFilter | None" = None,
+        coherence: "Coherence | None" = None,
+        encoder: str | Path | None = None,
     ):
         from chatbot.binding import Steerer
 
         self.backbone = backbone
-        self.steerer = Steerer(backbone)
+        self.steerer = Steerer(backbone, encoder=encoder)
         self.policy = policy
         self.ethics = ethics
+        self.coherence = coherence
 
     @classmethod
     def load(
@@ -108,6 +121,10 @@ class Chatbot:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        revision: str | None = None,
+        prompt_format: str | None = None,
+        allow_pickle: bool = False,
+        encoder: str | Path | None = None,
         guarded: bool = True,
     ) -> "Chatbot":
         """A bot with the shipped generator, or with the model of a folder or hub name.
@@ -116,6 +133,12 @@ class Chatbot:
             model: None for the shipped weights, which need no network.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             dtype: "auto", "float32", "bfloat16" or "float16".
+            revision: branch, tag or commit of a hub model.
+            prompt_format: how conversations are written for the model, by name or as a Jinja
+                template (docs/backbones.md); None for what the model has.
+            allow_pickle: weights may be read from pickled files where there are no others.
+            encoder: text encoder of rules, filter and readers, a folder or hub name that they
+                were trained for; None for the one they are shipped for.
             guarded: with the shipped topic rules and ethics filter.
 
         Raises:
@@ -123,7 +146,15 @@ class Chatbot:
         """
         from chatbot.backbone import Backbone
 
-        bot = cls(Backbone.load(model, device=device, dtype=dtype))
+        backbone = Backbone.load(
+            model, device=device, dtype=dtype, revision=revision, prompt_format=prompt_format,
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
+        bot = cls(backbone, encoder=encoder)
+        if encoder is None:  # what it reads are the vectors of the default encoder
+            from chatbot.coherence import Coherence
+
+            bot.coherence = Coherence.load(embedder=bot.steerer.embedder)
         if guarded:
             from chatbot.ethics import EthicsFilter
             from chatbot.policy import Policy
@@ -212,17 +243,17 @@ class Chatbot:
         if not conversations:
             return []
         clock = _Clock()
-        sampling, ranking = sampling or Sampling(), ranking or Ranking()
+        request = _Request(sampling or Sampling(), ranking or Ranking(), on_progress, stop, clock)
         batch = self._read_all(conversations, controls, seeds)
         clock.lap("policy")
         for turn in batch:
             turn.prompt = self._prompt(turn.turns)
         clock.lap("prompt")
-        self._draw_all(batch, sampling, ranking, on_progress, stop, clock)
+        self._draw_all(batch, request)
         rejected = [turn for turn in batch if _all_rejected(turn) and not turn.is_stopped]
         if rejected:
-            self._again(rejected, sampling, ranking, on_progress, stop, clock)
-        replies = [self._reply(turn, sampling, ranking) for turn in batch]
+            self._again(rejected, request)
+        replies = [self._reply(turn, request) for turn in batch]
         clock.lap("ranking")
         return [replace(reply, timings=clock.seconds()) for reply in replies]
 
@@ -258,15 +289,7 @@ class Chatbot:
             if name not in known:
                 raise InputError(f"no topic rule named {name!r}; there are {', '.join(known)}")
 
-    def _draw_all(
-        self,
-        batch: Sequence[_Turn],
-        sampling: Sampling,
-        ranking: Ranking,
-        on_progress: OnProgress | None,
-        stop: Event | None,
-        clock: "_Clock",
-    ) -> None:
+    def _draw_all(self, batch: Sequence[_Turn], request: _Request) -> None:
         """Draws, judges and ranks candidates; those that are steered alike in one batch."""
         alike: dict[object, list[_Turn]] = {}
         for turn in batch:
@@ -275,20 +298,13 @@ class Chatbot:
             settings = (one.gradient_settings, one.fusion, one.kl_limit)
             alike.setdefault((one.mode, None if is_plain else settings), []).append(turn)
         for group in alike.values():
-            self._draw(group, sampling, ranking, on_progress, stop, clock)
+            self._draw(group, request)
 
-    def _draw(
-        self,
-        batch: Sequence[_Turn],
-        sampling: Sampling,
-        ranking: Ranking,
-        on_progress: OnProgress | None,
-        stop: Event | None,
-        clock: "_Clock",
-    ) -> None:
+    def _draw(self, batch: Sequence[_Turn], request: _Request) -> None:
         from chatbot.decoding import draw
         from chatbot.steering import start_steering
 
+        sampling, clock = request.sampling, request.clock
         controls = [turn.controls for turn in batch]
         steering = start_steering(
             self.steerer, controls, [turn.turns for turn in batch],
@@ -299,45 +315,66 @@ class Chatbot:
             self.backbone, [turn.prompt.ids for turn in batch],
             sampling=sampling, seeds=[turn.drawn_with for turn in batch], steering=steering,
             perturbation=_perturbation(self.backbone, controls[0], steering),
-            on_progress=on_progress, stop=stop,
+            on_progress=request.on_progress, stop=request.stop,
         )  # fmt: skip
         clock.lap("decoding")
-        worded = [self._candidates(rows, ranking) for rows in drawn]
+        worded = [self._candidates(rows, request.ranking) for rows in drawn]
         if steering is not None:
             steering.finish([[one.text for one in candidates] for candidates in worded])
-        for group, (turn, rows, candidates) in enumerate(zip(batch, drawn, worded, strict=True)):
-            if steering is not None:
-                candidates = [
+            worded = [
+                [
                     replace(one, fit=steering.fit(group, row), share=steering.share(group, row))
                     for row, one in enumerate(candidates)
                 ]
-            turn.candidates = rank(self._judged(turn, candidates), turn.turns, ranking)
+                for group, candidates in enumerate(worded)
+            ]
+            clock.lap("steering")
+        worded = self._rated(batch, worded, request.ranking)
+        clock.lap("coherence")
+        judged = self._judged(batch, worded)
+        clock.lap("ethics")
+        for group, (turn, rows, candidates) in enumerate(zip(batch, drawn, judged, strict=True)):
+            turn.candidates = rank(candidates, turn.turns, request.ranking)
             turn.steps = max(len(row.ids) for row in rows)
             turn.is_stopped = any(row.finish == "stopped" for row in rows)
             if steering is not None:
                 chosen = _chosen(turn.candidates)
                 turn.steering = steering.trace(group, chosen.row)
                 turn.notes += steering.notes(group, chosen.row)
-        clock.lap("ethics")
+        clock.lap("ranking")
 
-    def _judged(self, turn: _Turn, candidates: list[Candidate]) -> list[Candidate]:
-        """The candidates with the verdicts of the ethics filter."""
-        if self.ethics is None:
-            return candidates
-        verdicts = self.ethics.assess(turn.turns, [one.text for one in candidates])
+    def _rated(
+        self, batch: Sequence[_Turn], worded: list[list[Candidate]], ranking: Ranking
+    ) -> list[list[Candidate]]:
+        """The candidates of each conversation with how well they answer it."""
+        if self.coherence is None or not ranking.coherence:
+            return worded
+        scores = self.coherence.score_many(
+            [turn.turns for turn in batch], [[one.text for one in group] for group in worded]
+        )
         return [
-            replace(one, verdict=verdict) for one, verdict in zip(candidates, verdicts, strict=True)
+            [replace(one, coherence=score) for one, score in zip(group, given, strict=True)]
+            for group, given in zip(worded, scores, strict=True)
         ]
 
-    def _again(
-        self,
-        batch: Sequence[_Turn],
-        sampling: Sampling,
-        ranking: Ranking,
-        on_progress: OnProgress | None,
-        stop: Event | None,
-        clock: "_Clock",
-    ) -> None:
+    def _judged(
+        self, batch: Sequence[_Turn], worded: list[list[Candidate]]
+    ) -> list[list[Candidate]]:
+        """The candidates of each conversation with the verdicts of the ethics filter."""
+        if self.ethics is None:
+            return worded
+        verdicts = self.ethics.assess_many(
+            [
+                (turn.turns, [one.text for one in group])
+                for turn, group in zip(batch, worded, strict=True)
+            ]
+        )
+        return [
+            [replace(one, verdict=verdict) for one, verdict in zip(group, given, strict=True)]
+            for group, given in zip(worded, verdicts, strict=True)
+        ]
+
+    def _again(self, batch: Sequence[_Turn], request: _Request) -> None:
         """Draws once more, held neutral, where the filter rejected every candidate.
 
         Where it rejects all of these as well, the reply is a deflection. The rejected stay behind
@@ -351,26 +388,28 @@ class Chatbot:
             )  # fmt: skip
             turn.notes += ("All candidates were rejected; they were drawn again, held neutral.",)
             turn.outcome = "regenerated"
-        self._draw_all(batch, sampling, ranking, on_progress, stop, clock)
+        self._draw_all(batch, request)
+        n_before = request.sampling.candidates
         for turn, rejected in zip(batch, before, strict=True):
-            own = tuple(replace(one, row=sampling.candidates + one.row) for one in turn.candidates)
+            own = tuple(replace(one, row=n_before + one.row) for one in turn.candidates)
             if _all_rejected(turn) and not turn.is_stopped:
                 own = (_deflection(turn), *own)
                 turn.steering, turn.outcome = None, "deflected"
                 turn.notes += ("These were rejected too; the reply is a ready-made one.",)
             turn.candidates = (*own, *rejected)
 
-    def _reply(self, turn: _Turn, sampling: Sampling, ranking: Ranking) -> Reply:
+    def _reply(self, turn: _Turn, request: _Request) -> Reply:
         decision = turn.decision
         trace = Trace(
             model=dict(self.backbone.identity),
             turns=turn.turns,
             seed=turn.seed,
-            sampling=sampling,
-            ranking=ranking,
+            sampling=request.sampling,
+            ranking=request.ranking,
             prompt_ids=turn.prompt.ids,
             dropped_turns=turn.prompt.dropped_turns,
             truncated_pieces=turn.prompt.truncated_pieces,
+            prompt_format=self.backbone.prompt_format,
             steps=turn.steps,
             controls=None if turn.asked == Controls() else turn.asked,
             steered_by=None if turn.controls == turn.asked else turn.controls,
@@ -410,12 +449,7 @@ class Chatbot:
         return Conversation(self, controls=controls, sampling=sampling, ranking=ranking)
 
     def _prompt(self, turns: Sequence[str]) -> Prompt:
-        config = self.backbone.model.config
-        # Only the newest turns can fit; older ones are counted without being split into pieces.
-        newest = turns[-MAX_READ_TURNS:]
-        pieces = [self.backbone.pieces(turn) for turn in newest]
-        prompt = build_context(pieces, self.backbone.special, max_tokens=config.max_context)
-        return replace(prompt, dropped_turns=prompt.dropped_turns + len(turns) - len(newest))
+        return self.backbone.prompt(turns)
 
     def _candidates(self, rows: Sequence["Drawn"], ranking: Ranking) -> list[Candidate]:
         alone: Sequence[float | None] = [None] * len(rows)
@@ -438,7 +472,7 @@ class Chatbot:
         from chatbot.scoring import reply_log_likelihoods
 
         nothing = [(self.backbone.special.user,)] * len(replies)
-        scored = reply_log_likelihoods(self.backbone.model, nothing, replies)
+        scored = reply_log_likelihoods(self.backbone, nothing, replies)
         return [float(log_probs.sum()) for log_probs in scored]
 
 

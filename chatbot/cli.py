@@ -31,7 +31,16 @@ app = typer.Typer(
     help="A controllable dialogue chatbot.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 
-Model = Annotated[str | None, typer.Option(help="Model folder; the shipped one if left out.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Model folder or hub name, @ and a revision behind it; else the shipped."),
+]
+PromptFormat = Annotated[
+    str | None, typer.Option(help="How conversations are written; what the model has if left out.")
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read pickled weights where there are no others.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int | None, typer.Option(help="Repeats a reply; drawn anew if left out.")]
 Candidates = Annotated[int, typer.Option(help="Replies drawn, of which the best is given.")]
@@ -49,6 +58,7 @@ Guarded = Annotated[
     bool, typer.Option("--guarded/--unguarded", help="With the topic rules and ethics filter.")
 ]
 Novelty = Annotated[float, typer.Option(help="Weight against replies that fit anything.")]
+Coherence = Annotated[float, typer.Option(help="Weight of how well a reply answers.")]
 
 _SAMPLING, _RANKING = Sampling(), Ranking()
 
@@ -74,6 +84,8 @@ def respond(
     seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply.")] = False,
     model: Model = None,
+    prompt_format: PromptFormat = None,
+    allow_pickle: AllowPickle = False,
     device: Device = "auto",
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
@@ -81,15 +93,18 @@ def respond(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    coherence: Coherence = _RANKING.coherence,
     guarded: Guarded = True,
 ) -> None:
     """Answer one message, or a conversation given turn by turn."""
     sampling = Sampling(candidates, temperature, top_k, top_p, max_new_tokens)
-    ranking = Ranking(novelty=novelty)
+    ranking = Ranking(novelty=novelty, coherence=coherence)
     asked = Controls.parse(controls)
     if seed is not None:
         check_seed(seed)
-    bot = _load(model, device, bag, guarded=guarded)
+    bot = _load(
+        model, device, bag, guarded=guarded, prompt_format=prompt_format, allow_pickle=allow_pickle
+    )
     reply = bot.respond(text, controls=asked, seed=seed, sampling=sampling, ranking=ranking)
     if as_json:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False, indent=1))
@@ -103,6 +118,8 @@ def chat(
     bag: Bags = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
     model: Model = None,
+    prompt_format: PromptFormat = None,
+    allow_pickle: AllowPickle = False,
     device: Device = "auto",
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
@@ -110,6 +127,7 @@ def chat(
     top_p: TopP = _SAMPLING.top_p,
     max_new_tokens: MaxNewTokens = _SAMPLING.max_new_tokens,
     novelty: Novelty = _RANKING.novelty,
+    coherence: Coherence = _RANKING.coherence,
     guarded: Guarded = True,
 ) -> None:
     """Talk with the bot in the terminal."""
@@ -120,13 +138,45 @@ def chat(
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a broken byte does not end the chat
     typer.echo("Loading the bot ...", err=True)
-    bot = _load(model, device, bag, guarded=guarded)
+    bot = _load(
+        model, device, bag, guarded=guarded, prompt_format=prompt_format, allow_pickle=allow_pickle
+    )
     bot.check(asked)
     conversation = bot.conversation(
-        controls=asked, sampling=sampling, ranking=Ranking(novelty=novelty)
+        controls=asked, sampling=sampling, ranking=Ranking(novelty=novelty, coherence=coherence)
     )
     typer.echo(_CHAT_HELP)
     TerminalChat(conversation, seed).run()
+
+
+@app.command()
+def doctor(
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    prompt_format: PromptFormat = None,
+    allow_pickle: AllowPickle = False,
+) -> None:
+    """Try a model out from end to end, and say what works; exit code 1 where something does not."""
+    from chatbot.backbone import Backbone
+    from chatbot.console import quiet_libraries
+    from chatbot.doctor import examine
+
+    quiet_libraries()
+    marks = {True: "ok", False: "FAILED", None: ""}
+    failed = 0
+
+    def load() -> Backbone:
+        return Backbone.load(
+            model, device=device, dtype=dtype, prompt_format=prompt_format,
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
+
+    for check in examine(load):
+        failed += check.is_fine is False
+        typer.echo(f"{check.name:14} {marks[check.is_fine]:7} {check.told}")
+    if failed:
+        raise typer.Exit(1)
 
 
 _CHAT_HELP = """\
@@ -244,13 +294,24 @@ class TerminalChat:
             typer.echo(f"Saved {len(self.conversation.turns)} turns to {argument}.")
 
 
-def _load(model: str | None, device: str, bags: Sequence[Path], *, guarded: bool) -> "Chatbot":
+def _load(
+    model: str | None,
+    device: str,
+    bags: Sequence[Path],
+    *,
+    guarded: bool,
+    prompt_format: str | None,
+    allow_pickle: bool,
+) -> "Chatbot":
     from transformers.utils import logging as transformers_logging
 
     from chatbot.bot import Chatbot
 
     transformers_logging.disable_progress_bar()
-    bot = Chatbot.load(model, device=device, guarded=guarded)
+    bot = Chatbot.load(
+        model, device=device, guarded=guarded, prompt_format=prompt_format,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
     for file in bags:
         bot.add_attribute(file)
     return bot

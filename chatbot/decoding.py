@@ -2,9 +2,10 @@
 
 Knows sampling and when a row is done; knows nothing of text, ranking or conversations. All
 randomness comes from one generator per conversation, so a conversation draws the same pieces
-whatever is decoded beside it.
+whatever is decoded beside it, but for rounding: sums of another batch size may round differently,
+which can tip the choice between two neighbours.
 
-Shapes: `G` conversations, `N` candidates of each, `R <= N` of them still decoded, `V` pieces.
+Shapes: `G` conversations, `N` candidates of each, `B <= G * N` rows still decoded, `V` pieces.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from chatbot.perturbation import Perturbation
     from chatbot.steering import Steering
 
-MOST_KEPT = 0.8
+MOST_KEPT = 0.9
 """Rows leave the batch when at most this share stays: the state of the others is copied then, and
 CPUs prepare their kernels anew for each size of batch."""
 
@@ -64,47 +65,46 @@ def draw(
     """
     n_groups, n = len(prompts), sampling.candidates
     drawn = [[Drawn() for _ in range(n)] for _ in prompts]
-    decoded = [one for group in drawn for one in group]  # the rows of the batch, G * R
+    decoded = [one for group in drawn for one in group]  # the rows of the batch
 
     # Tensors made in inference mode cannot be part of a graph.
     with torch.inference_mode(perturbation is None), torch.no_grad():
         # 1. The context is encoded once; every candidate's random numbers are fixed beforehand.
         state = backbone.start(prompts, n)
-        numbers = _uniform(seeds, sampling).to(backbone.device)  # (G * R, steps)
-        ids = torch.full((n_groups * n,), backbone.special.bos, device=backbone.device)
+        numbers = _uniform(seeds, sampling).to(backbone.device)  # (B, steps)
+        ids = backbone.first(prompts, n)
+        n_steps = min(sampling.max_new_tokens, backbone.room(prompts))
 
-        for step in range(sampling.max_new_tokens):
+        for step in range(n_steps):
             # 2. One step of the decoder for all rows.
             if perturbation is not None:
                 clean, logits, state = perturbation.step(ids, state)
                 log_probs = clean.log_softmax(-1)
             else:
                 hidden, state = backbone.step(ids, state)
-                logits = backbone.logits(hidden)  # (G * R, V)
+                logits = backbone.logits(hidden)  # (B, V)
                 log_probs = logits.log_softmax(-1)
 
             # 3. A piece per row, from its own random number.
-            forbidden = _forbidden(backbone, is_first=step == 0)
-            logits[:, forbidden] = float("-inf")
+            logits[:, backbone.never(is_first=step == 0)] = float("-inf")
             if steering is not None and perturbation is None:
                 steering.shift(logits, hidden)
             ids = choose(logits, numbers[:, step], sampling)
             gained = log_probs.gather(1, ids[:, None]).squeeze(1)
 
             # 4. Note what was drawn and which rows are done.
-            is_last = step + 1 == sampling.max_new_tokens
             pieces = ids.tolist()
+            _note(backbone, decoded, pieces, gained.tolist(), is_last=step + 1 == n_steps)
             if steering is not None:
-                steering.read(pieces)
-            _note(decoded, pieces, gained.tolist(), eos=backbone.special.eos, is_last=is_last)
+                steering.read(_as_told(backbone, decoded, pieces))
             n_finished = sum(one.finish != "stopped" for group in drawn for one in group)
             if on_progress is not None:
-                on_progress(Progress(step + 1, sampling.max_new_tokens, n_groups * n, n_finished))
+                on_progress(Progress(step + 1, n_steps, n_groups * n, n_finished))
             if n_finished == n_groups * n or (stop is not None and stop.is_set()):
                 break
 
-            # 5. Rows that are done leave the batch.
-            kept = _kept(decoded, n_groups)
+            # 5. Rows that are done leave the batch, be they many of one conversation.
+            kept = [row for row, one in enumerate(decoded) if one.finish == "stopped"]
             if len(kept) <= MOST_KEPT * len(decoded):
                 decoded = [decoded[row] for row in kept]
                 rows = torch.tensor(kept, device=backbone.device)
@@ -150,15 +150,13 @@ def _uniform(seeds: Sequence[int], sampling: Sampling) -> Tensor:
     )
 
 
-def _forbidden(backbone: Backbone, *, is_first: bool) -> list[int]:
-    """Special pieces a reply never holds; a reply does not end before it has begun."""
-    special = backbone.special
-    never = [special.pad, special.bos, special.user, special.bot, special.mask]
-    return [*never, special.eos] if is_first else never
-
-
 def _note(
-    decoded: list[Drawn], ids: list[int], log_probs: list[float], *, eos: int, is_last: bool
+    backbone: Backbone,
+    decoded: list[Drawn],
+    ids: list[int],
+    log_probs: list[float],
+    *,
+    is_last: bool,
 ) -> None:
     """Appends the new pieces to the unfinished candidates, and says which of them end there."""
     for one, piece, log_prob in zip(decoded, ids, log_probs, strict=True):
@@ -166,21 +164,13 @@ def _note(
             continue
         one.ids.append(piece)
         one.log_probs.append(log_prob)
-        if piece == eos:
+        if backbone.is_end(one.ids):
             one.finish = "end"
         elif is_last:
             one.finish = "length"
 
 
-def _kept(decoded: list[Drawn], n_groups: int) -> list[int]:
-    """Rows to go on with: the unfinished ones, and done ones where a group has fewer of them.
-
-    Every group keeps as many as the fullest one needs, so that the batch stays G * R.
-    """
-    width = len(decoded) // n_groups
-    groups = [
-        sorted(range(start, start + width), key=lambda row: decoded[row].finish != "stopped")
-        for start in range(0, len(decoded), width)
-    ]
-    needed = max(sum(decoded[row].finish == "stopped" for row in group) for group in groups)
-    return [row for group in groups for row in group[:needed]]
+def _as_told(backbone: Backbone, decoded: list[Drawn], ids: list[int]) -> list[int]:
+    """The pieces as the steering reads them: whatever ends a reply is its one end."""
+    end = backbone.special.eos
+    return [end if one.finish == "end" else piece for one, piece in zip(decoded, ids, strict=True)]

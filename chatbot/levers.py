@@ -1,8 +1,7 @@
 """Where a step of the decoder can be moved: its remembered past, or what its last blocks read.
 
 A lever is one step of decoding that can be run again and again with moved values, and that
-gradients go through. Another generator needs two of its own and nothing else; why and how far
-values are moved is not known here.
+gradients go through. Why and how far values are moved is not known here.
 
 Shapes: `B` rows, `H` hidden size, `V` pieces, `M` numbers of one row that can be moved.
 """
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from chatbot.backbone import Backbone, DecodingState
 from chatbot.controls import GradientSettings
-from chatbot.meena import MeenaCache
-from chatbot.meena.cache import BlockState
 
 
 class Lever(Protocol):
@@ -68,15 +65,13 @@ class _Part:
 
 
 class PastLever:
-    """Moves all that the decoder remembers of the reply, as PPLM does (Dathathri et al. 2020).
+    """Moves all that the decoder remembers of the pieces before, as PPLM does.
 
-    That is the keys and values of both self-attentions of every block, and both windows of its
-    convolutions, which would else leak the unmoved past. Before the first piece the attentions
-    remember nothing and the windows hold zeros: these zeros are moved, so that the first piece is
-    steered as well.
+    That is, in the order of Dathathri et al. (2020), the keys and values of every layer: of the
+    reply where an encoder reads the prompt, of prompt and reply where there is none. Keys and
+    values of an attention are one group, as are those of a layer in the published code.
 
-    Keys and values of an attention are one group, as are those of a layer in the published code;
-    each window is another.
+    `groups` is empty where nothing is remembered yet: nothing can be moved then.
     """
 
     def __init__(
@@ -86,14 +81,13 @@ class PastLever:
         window = settings.window
         self._parts = [
             [_Part(one, min(window or one.shape[-2], one.shape[-2])) for one in group]
-            for block in state.cache
-            for group in (block.wide_kv, block.kv, (block.window_in,), (block.window_mid,))
+            for group in backbone.past(state)
         ]
         self.groups: Sequence[int] = [sum(part.size for part in group) for group in self._parts]
         self._sizes = [part.size for group in self._parts for part in group]
-        self.share = torch.cat(
-            [part.share(settings.decay) for group in self._parts for part in group]
-        )
+        shares = [part.share(settings.decay) for group in self._parts for part in group]
+        device = ids.device
+        self.share = torch.cat(shares) if shares else torch.zeros(0, device=device)
         self.unit = self.share.new_ones(len(ids), 1)  # as published
 
     def run(self, moves: Tensor | None) -> tuple[Tensor, DecodingState]:
@@ -101,17 +95,7 @@ class PastLever:
             return self._backbone.step(self._ids, self._state)
         move = iter(moves.split(self._sizes, dim=1))
         moved = [[part.moved(next(move)) for part in group] for group in self._parts]
-        blocks = []
-        for number, block in enumerate(self._state.cache):
-            wide, kv, (window_in,), (window_mid,) = moved[4 * number : 4 * number + 4]
-            blocks.append(
-                BlockState(
-                    (wide[0], wide[1]), (kv[0], kv[1]), window_in, window_mid,
-                    block.wide_cross, block.cross,
-                )
-            )  # fmt: skip
-        state = DecodingState(MeenaCache(blocks), self._state.memory_mask)
-        return self._backbone.step(self._ids, state)
+        return self._backbone.step(self._ids, self._backbone.with_past(self._state, moved))
 
 
 class BlocksLever:
@@ -123,27 +107,10 @@ class BlocksLever:
     def __init__(
         self, backbone: Backbone, ids: Tensor, state: DecodingState, settings: GradientSettings
     ):
-        self._model, self._state = backbone.model.model, state
-        n_blocks = len(state.cache.blocks)
-        self._first = max(0, n_blocks - settings.blocks)
-        with torch.no_grad():
-            x = self._model.embed(ids[:, None], state.cache.get_seq_length())
-            below = range(self._first)
-            outputs, self._below = self._model.run_blocks(
-                x, state.cache, state.memory_mask, blocks=below
-            )
-        self._x = outputs[-1] if outputs else x  # (B, 1, H)
-        self._above = range(self._first, n_blocks)
+        self._x, self._resume = backbone.last_blocks(ids, state, settings.blocks)  # (B, H)
         self.groups: Sequence[int] = [self._x.shape[-1]]
         self.share = self._x.new_ones(self._x.shape[-1], dtype=torch.float32)
-        self.unit = self._x[:, -1].float().norm(dim=1, keepdim=True)
+        self.unit = self._x.float().norm(dim=1, keepdim=True)
 
     def run(self, moves: Tensor | None) -> tuple[Tensor, DecodingState]:
-        x = self._x if moves is None else self._x + moves[:, None].to(self._x.dtype)
-        outputs, states = self._model.run_blocks(
-            x, self._state.cache, self._state.memory_mask, blocks=self._above
-        )
-        cache = MeenaCache([*self._below, *states])
-        return self._model.decoder_norm(outputs[-1])[:, -1], DecodingState(
-            cache, self._state.memory_mask
-        )
+        return self._resume(self._x if moves is None else self._x + moves.to(self._x.dtype))

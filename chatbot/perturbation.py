@@ -113,13 +113,13 @@ class Perturbation:
         """
         pulls = [pull for pull in self._pulls() if bool((pull.weight != 0).any())]
         if not pulls:
-            hidden, state = self._backbone.step(ids, state)
-            clean = self._backbone.logits(hidden)
-            return clean, clean.clone(), state
+            return self._clean(ids, state)
         with torch.inference_mode(False), torch.no_grad():
             # A copy made here can be part of a graph, whatever mode the pulls were made in.
             weights = torch.stack([pull.weight.float().clone() for pull in pulls])  # (P, B)
             lever = _LEVERS[self._mode](self._backbone, ids, state, self._settings)
+            if not lever.groups:
+                return self._clean(ids, state)
             ascent = _Ascent(self._backbone, self._settings, lever, pulls, weights)
             moves, is_steered, fell_back = ascent.climb()
             clean, steered, after = ascent.clean, ascent.clean.clone(), ascent.before
@@ -136,6 +136,11 @@ class Perturbation:
             if self._note is not None:
                 self._note(Moved(ascent.before, after, kl, is_steered, fell_back))
         return clean, steered, ascent.state
+
+    def _clean(self, ids: Tensor, state: DecodingState) -> tuple[Tensor, Tensor, DecodingState]:
+        hidden, state = self._backbone.step(ids, state)
+        clean = self._backbone.logits(hidden)
+        return clean, clean.clone(), state
 
 
 class _Ascent:
@@ -237,8 +242,7 @@ class _Ascent:
         if self._settings.kl_scale and not is_first:
             slope = slope - self._settings.kl_scale * divergence_slope(logits, self.clean)
         if bool(slope.any()):
-            output = self._backbone.output_embedding()
-            forces[0] = forces[0] + (slope.to(output.dtype) @ output).float()
+            forces[0] = forces[0] + self._backbone.slope(slope, logits)
         return forces, scores.detach()
 
     def _step(self, gradient: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 The shift of a head (`attribute_models.heads`) is added to the logits with the push of each row.
 Two things keep the reply in one piece:
 
-- *Plausible pieces only.* A piece that the clean distribution holds for less than `LEAST_ODDS`
-  times its likeliest one is never raised: a head that learned from fifty thousand replies is wrong
-  about rare pieces oftener than the generator (the constraint of contrastive decoding, Li et al.
-  2023, arXiv 2210.15097).
+- *Plausible pieces only.* A piece that the clean distribution of a row holds for less than
+  `LEAST_ODDS` times its likeliest one is left alone, or only lowered where a list has moved it: a
+  head that learned from fifty thousand replies is wrong about rare pieces oftener than the
+  generator (the constraint of contrastive decoding, Li et al. 2023, arXiv 2210.15097). What other
+  rows of the batch hold for plausible does not count.
 - *A limit.* What lists and heads do together to a piece stays within the limit of the controls.
 
 Knows tensors only.
@@ -26,6 +27,9 @@ from attribute_models.heads import Heads
 LEAST_ODDS = 3e-3
 
 _ROUNDS = 4
+
+_ROUNDING = 1e-5
+"""A logit that the lists changed by less is as it was: pieces of lists that only others ask for."""
 
 
 class Pushes:
@@ -86,12 +90,15 @@ class Pushes:
         least = base.amax(1, keepdim=True) + math.log(LEAST_ODDS)
         used = (base >= least).any(0)
         used[tilted] = True
-        columns = used.nonzero().squeeze(1)  # all others keep their proportions
+        columns = used.nonzero().squeeze(1)  # those that any row needs
         start = base[:, columns]
+        is_moved = (now[:, columns] - start).abs() > _ROUNDING
+        is_own = (start >= least) | is_moved  # all others keep their proportions
         change = torch.zeros_like(start)
         for heads, pushes in zip(self.heads, self.pushes, strict=True):
             change += heads.shift(hidden, pushes, self._output, columns)
         change = torch.where(start < least, change.clamp(max=0), change) / self._heat[:, None]
+        change = torch.where(is_own, change, 0.0)
         fine = self._is_on & change.isfinite().all(1) & step.norm.isfinite()
         wanted = (now[:, columns] - start + change) / self._temperature
         wanted = torch.where(start.isfinite() & fine[:, None], wanted, 0.0)

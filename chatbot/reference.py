@@ -13,7 +13,6 @@ from torch import Tensor
 
 from chatbot.backbone import Backbone
 from chatbot.decoding import choose
-from chatbot.prompt import build_context
 from chatbot.types import Sampling
 
 OPENERS = {
@@ -60,11 +59,8 @@ class Reference:
 
     def __init__(self, backbone: Backbone, language: str):
         self._backbone = backbone
-        special = backbone.special
-        self._prompts = [
-            build_context([backbone.pieces(opener)], special).ids for opener in OPENERS[language]
-        ]
-        self._lead_ins = [[special.bos, *backbone.pieces(text)] for text in LEAD_INS[language]]
+        self._prompts = [backbone.prompt([opener]).ids for opener in OPENERS[language]]
+        self._lead_ins = [backbone.begins(text) for text in LEAD_INS[language]]
         self.replies, self.hidden = self._draw()
         self.remaining = _remaining([len(reply) for reply in self.replies])
 
@@ -91,6 +87,7 @@ class Reference:
     def _behind(self, lead_in: Sequence[int], paths: Sequence[tuple[int, ...]]) -> Tensor:
         backbone = self._backbone
         state = backbone.start(self._prompts[:1], 1)
+        _, state = backbone.step(backbone.first(self._prompts[:1], 1), state)
         for piece in lead_in:
             _, state = backbone.step(self._tensor([piece]), state)
         backbone.keep_rows(state, self._tensor([0] * len(paths)))
@@ -108,21 +105,22 @@ class Reference:
         sampling = Sampling(temperature=1.0)
         numbers = torch.rand(_STEPS, n, generator=torch.Generator().manual_seed(_SEED))
         state = backbone.start(self._prompts, _SAMPLES)
-        ids = self._tensor([backbone.special.bos] * n)
+        ids = backbone.first(self._prompts, _SAMPLES)
         drawn, states = [], []
-        for step in range(_STEPS):
+        for step in range(min(_STEPS, backbone.room(self._prompts))):
             hidden, state = backbone.step(ids, state)
             ids = choose(backbone.logits(hidden), numbers[step].to(backbone.device), sampling)
             drawn.append(ids)
             states.append(hidden)
-        replies = [_until(row, backbone.special.eos) for row in torch.stack(drawn, dim=1).tolist()]
+        replies = [_until_end(backbone, row) for row in torch.stack(drawn, dim=1).tolist()]
         rows = torch.stack(states, dim=1)  # (replies, steps, H)
         hidden = torch.cat([row[: len(ids)] for row, ids in zip(rows, replies, strict=True)])
         return replies, hidden
 
 
-def _until(ids: list[int], last: int) -> list[int]:
-    return ids[: ids.index(last) + 1] if last in ids else ids
+def _until_end(backbone: Backbone, ids: list[int]) -> list[int]:
+    n_said = next((n for n in range(1, len(ids)) if backbone.is_end(ids[:n])), len(ids))
+    return ids[:n_said]
 
 
 def _remaining(lengths: Sequence[int]) -> tuple[float, ...]:

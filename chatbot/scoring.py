@@ -3,18 +3,22 @@
 Shapes: `B` replies of one batch, `S` prompt length, `T` reply length, `V` pieces.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+
+from chatbot.backbone import Backbone
+from chatbot.meena import MeenaForConditionalGeneration
 
 Ids = Sequence[int]
 
 
 @torch.inference_mode()
 def reply_log_likelihoods(
-    model: PreTrainedModel,
+    model: Backbone | PreTrainedModel,
     prompts: Sequence[Ids],
     replies: Sequence[Ids],
     *,
@@ -23,18 +27,23 @@ def reply_log_likelihoods(
     """Log-probability of every piece of each reply after its prompt, in nats.
 
     Args:
-        model: an encoder-decoder in evaluation mode.
-        prompts: what the encoder reads, one per reply, each of at least one id.
+        model: any generator, or an encoder-decoder of transformers in evaluation mode.
+        prompts: what the generator reads, one per reply, each of at least one id.
         replies: pieces in order, with `<eos>` at the end where the ending counts too.
         tokens_per_batch: B * (S + T) at most, except that a batch holds at least one reply.
 
     Returns:
         For each reply its (T,) float32 on the CPU, in the order given.
     """
-    assert not model.training, "dropout would make the probabilities random"
+    if isinstance(model, Backbone) and isinstance(model.model, MeenaForConditionalGeneration):
+        model = model.model
+    score: Callable[[Any, list[Ids], list[Ids]], Sequence[Tensor] | Tensor] = _score_states
+    if not isinstance(model, Backbone):
+        assert not model.training, "dropout would make the probabilities random"
+        score = _score_batch
     scored = [torch.zeros(0)] * len(replies)
     for rows in _batches(prompts, replies, tokens_per_batch):
-        batch = _score_batch(model, [prompts[row] for row in rows], [replies[row] for row in rows])
+        batch = score(model, [prompts[row] for row in rows], [replies[row] for row in rows])
         for row, log_probs in zip(rows, batch, strict=True):
             scored[row] = log_probs[: len(replies[row])]
     return scored
@@ -59,6 +68,16 @@ def _batches(
         most_prompt, most_reply = wide_prompt, wide_reply
     if batch:
         yield batch
+
+
+def _score_states(backbone: Backbone, prompts: list[Ids], replies: list[Ids]) -> list[Tensor]:
+    """(T,) float32 on the CPU of each reply."""
+    scored = []
+    for hidden, reply in zip(backbone.reply_states(prompts, replies), replies, strict=True):
+        logits = backbone.logits(hidden)  # (T, V)
+        chosen = logits.gather(1, torch.tensor(reply, device=logits.device)[:, None]).squeeze(1)
+        scored.append((chosen - logits.logsumexp(1)).cpu())
+    return scored
 
 
 def _score_batch(model: PreTrainedModel, prompts: list[Ids], replies: list[Ids]) -> Tensor:

@@ -43,7 +43,7 @@ Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,9 @@ from chatbot.binding import (
     FULL_WORDS,
     LEAST_ODDS,
     NEUTRAL,
+    WORDS_AMONG_PUSHES,
     WORDS_BESIDE_HEAD,
+    WORDS_BESIDE_LISTS,
     Bound,
     Steerer,
 )
@@ -116,6 +118,28 @@ class _Plan:
     columns: dict[str, int] = field(default_factory=dict)
     families: dict[str, tuple[int, ...]] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+
+    def full_words(self, name: str) -> float:
+        """How many words of an attribute strength 1 asks for."""
+        wanted = self.wanted(self.strengths)
+        is_mixed = bool(wanted & self.families.keys()) and bool(wanted - self.families.keys())
+        if name in self.families:
+            return WORDS_BESIDE_LISTS if is_mixed else WORDS_BESIDE_HEAD
+        return WORDS_AMONG_PUSHES if is_mixed else FULL_WORDS
+
+    def beside(self, name: str, family: int) -> int:
+        """Labels of a family that are wanted together, by which the push towards each is divided.
+
+        They are mostly the same way from the reference: half of joy and half of surprise, not both
+        in full.
+        """
+        asked = [one for one, numbers in self.families.items() if family in numbers]
+        together = self.wanted(asked)
+        return len(together) if name in together else 1
+
+    def wanted(self, names: Iterable[str]) -> set[str]:
+        """Those of the attributes that are asked for, not away from."""
+        return {name for name in names if self.strengths[name] > 0}
 
 
 @dataclass(slots=True)
@@ -336,8 +360,8 @@ class Steering:
         goals = {}
         for name, column in plan.columns.items():
             bound, strength = self._bags[column], plan.strengths[name] * share
-            full = WORDS_BESIDE_HEAD if name in plan.families else FULL_WORDS
-            goals[name] = _Goal(bound, column, strength, bound.wanted(strength, full), Place())
+            wanted = bound.wanted(strength, plan.full_words(name))
+            goals[name] = _Goal(bound, column, strength, wanted, Place())
         return _Row(plan, share, goals)
 
     def _prepare_pushes(self, backbone: Backbone) -> Pushes | None:
@@ -351,7 +375,7 @@ class Steering:
                 is_on[at] |= strength != 0
                 for family in numbers:
                     heads = families[family]
-                    push = self._push(family, name, strength)
+                    push = self._push(row, family, name)
                     if name != heads.reference:
                         pushes[family][at, heads.labels.index(name)] += push
                         continue
@@ -371,9 +395,12 @@ class Steering:
             temperature=self._temperature, limit=limits,
         )  # fmt: skip
 
-    def _push(self, family: int, name: str, strength: float) -> float:
+    def _push(self, row: _Row, family: int, name: str) -> float:
+        """How far a row is pushed towards a label of a family."""
         calibrated = self._steerer.heads[family].calibration.get(name)
-        return calibrated.of(strength) if calibrated else strength
+        strength = row.plan.strengths[name] * row.share
+        push = calibrated.of(strength) if calibrated else strength
+        return push / row.plan.beside(name, family)
 
     # -- one step of the decoder
 
@@ -496,9 +523,16 @@ class Steering:
             )
         names = dict.fromkeys(name for row in self._rows for name in row.plan.families)
         for name in names:
-            strengths = [row.plan.strengths.get(name, 0.0) * row.share for row in self._rows]
-            for family in self._steerer.learned(name, "en"):
+            for family in sorted(
+                {at for row in self._rows for at in row.plan.families.get(name, ())}
+            ):
                 heads = self._steerer.heads[family]
+                strengths = [
+                    row.plan.strengths[name] * row.share
+                    if family in row.plan.families.get(name, ())
+                    else 0.0
+                    for row in self._rows
+                ]
                 key = name if name != heads.reference else f"{name} ({heads.family})"
                 found.append((key, self._pull(heads.head(name), strengths)))
         return found
@@ -601,11 +635,12 @@ class Steering:
             read = self._steerer.reader(heads.family).read(vectors).tolist()
             for (row, _), probabilities in zip(wanted, read, strict=True):
                 known = dict(zip(heads.labels, probabilities, strict=True))
-                for name, numbers in row.plan.families.items():
-                    if family in numbers:
-                        row.readings[name] = row.readings.get(name, 0.0) + known[name] / len(
-                            numbers
-                        )
+                asked = [name for name, at in row.plan.families.items() if family in at]
+                for name in asked:
+                    share = against_the_rest(known, name, row.plan.wanted(asked))
+                    row.readings[name] = row.readings.get(name, 0.0) + share / len(
+                        row.plan.families[name]
+                    )
 
     def _all(self) -> list[_Row]:
         return [row for group in self._groups for row in group]
@@ -619,15 +654,17 @@ class Steering:
         """How far the candidate shows what was asked, from 0 to 1.
 
         Among candidates that show as much as was asked the most fluent is wanted, not the most
-        extreme: half of joy is met by a reading of one half.
+        extreme: half of joy is met by a reading of one half. What is asked together is to come
+        together, so one thing that is missing outweighs the others: a harmonic mean.
         """
         row = self._groups[group][candidate]
         strengths = row.plan.strengths
         if not strengths:
             return None
         weights = {name: row.weight(name) for name in strengths}
-        met = sum(weight * row.met(name) for name, weight in weights.items())
-        return met / max(1.0, sum(weights.values()))
+        total = sum(weights.values())
+        lacking = sum(weight / (row.met(name) + _FAINT) for name, weight in weights.items())
+        return min(1.0, total) * max(0.0, total / lacking - _FAINT)
 
     def trace(self, group: int, candidate: int) -> SteeringTrace | None:
         """What was done to a candidate; None where nothing was asked."""
@@ -644,7 +681,9 @@ class Steering:
         return SteeringTrace(row.plan.controls.mode, row.share, attributes, tokens)
 
     def _attribute(self, row: _Row, name: str, strength: float) -> AttributeTrace:
-        found = AttributeTrace(strength, "en" if name in row.plan.families else None)
+        families = row.plan.families.get(name, ())
+        language = self._steerer.heads[families[0]].language if families else None
+        found = AttributeTrace(strength, language)
         if goal := row.goals.get(name):
             found = replace(
                 found,
@@ -655,10 +694,10 @@ class Steering:
                 words=goal.place.words_so_far,
                 missed=goal.missed,
             )
-        if families := row.plan.families.get(name):
+        if families:
             found = replace(
                 found,
-                push=self._push(families[0], name, strength * row.share),
+                push=self._push(row, families[0], name),
                 head=self._steerer.heads[families[0]].digest,
                 reading=row.readings.get(name),
             )
@@ -679,6 +718,21 @@ class Steering:
             if (why := row.why_no_effect(name))
         ]
         return tuple(notes)
+
+
+def against_the_rest(
+    probabilities: Mapping[str, float], name: str, wanted: Collection[str]
+) -> float:
+    """The probability of a label where the others that are wanted as well do not count.
+
+    A family shares one probability among its labels, so that joy and surprise asked together could
+    be read at one half each at most. Against the labels that nobody asked for both can be sure. A
+    label that is asked away from is read as it is.
+    """
+    if name not in wanted:
+        return probabilities[name]
+    others = sum(p for label, p in probabilities.items() if label not in wanted)
+    return probabilities[name] / max(1e-9, probabilities[name] + others)
 
 
 def _met(strength: float, realised: float) -> float:

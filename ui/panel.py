@@ -91,8 +91,11 @@ def read_panel(panel: Panel) -> Settings:
         max_new_tokens=int(panel["max_new_tokens"]),
     )
     base = read_base(panel)
-    weights = {name: float(panel[name]) for name in ("coherence", "novelty")}
-    ranking = replace(base.ranking or Ranking(), **weights)
+    ranking = replace(
+        base.ranking or Ranking(),
+        coherence=float(panel["coherence"]),
+        novelty=float(panel["novelty"]),
+    )
     return Settings(_controls(panel, base.controls), sampling, ranking, _seed(panel["seed"]))
 
 

@@ -4,8 +4,9 @@ Layout after tensor2tensor's `evolved_transformer.py`: pre-norm residual sub-lay
 projections without bias, sinusoidal positions, embeddings tied with the output and multiplied by
 sqrt(d). Knows nothing of text, sampling or steering.
 
-Shapes: `B` decoder rows, `G` encoder rows (B is a multiple of G: consecutive decoder rows share an
-encoder row), `S` context length, `T` reply tokens in this call, `d` width, `h` heads, `V` pieces.
+Shapes: `B` decoder rows, `G` encoder rows (consecutive decoder rows share one: B / G each, or as
+their `Seats` tell), `S` context length, `T` reply tokens in this call, `d` width, `h` heads, `V`
+pieces.
 """
 
 import math
@@ -19,7 +20,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationMixin, PreT
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
-from chatbot.meena.cache import BlockState, KeyValue, MeenaCache
+from chatbot.meena.cache import BlockState, KeyValue, MeenaCache, Seats
 from chatbot.meena.configuration import MeenaConfig
 
 WINDOW_IN = 10  # inputs kept for the kernel of 11; its last 6 also feed the kernel of 7
@@ -96,12 +97,17 @@ class CrossAttention(nn.Module):
         key, value = (split_heads(part, self.heads) for part in self.kv(memory).chunk(2, -1))
         return key.contiguous(), value.contiguous()  # else every step would copy them
 
-    def forward(self, x: Tensor, kv: KeyValue, mask: Tensor | None) -> Tensor:
-        """Attend from x (B, T, d) to keys of G rows; the B/G rows of a group share one read."""
-        rows, groups = x.shape[0], kv[0].shape[0]
-        grouped = self.query(x).view(groups, rows // groups * x.shape[1], -1)  # (G, B/G*T, d)
-        mixed = attend(split_heads(grouped, self.heads), *kv, mask)
-        return self.out(merge_heads(mixed).reshape(x.shape))
+    def forward(
+        self, x: Tensor, kv: KeyValue, mask: Tensor | None, seats: Seats | None = None
+    ) -> Tensor:
+        """Attend from x (B, T, d) to keys of G rows; the R rows of a group share one read."""
+        query, groups = self.query(x), kv[0].shape[0]
+        if seats is not None:
+            query = seats.spread(query, groups)  # (G*R, T, d)
+        grouped = query.view(groups, -1, query.shape[-1])  # (G, R*T, d)
+        mixed = merge_heads(attend(split_heads(grouped, self.heads), *kv, mask))
+        mixed = mixed.reshape(query.shape)
+        return self.out(mixed if seats is None else mixed[seats.places])
 
 
 class DepthwiseConv(nn.Module):
@@ -248,7 +254,7 @@ class DecoderBlock(nn.Module):
         drop = self.dropout
         shared = self.wide_norm(x)
         left, wide_kv = self.wide_attention(shared, causal, state.wide_kv)
-        right = self.wide_cross(shared, state.wide_cross, memory_mask)
+        right = self.wide_cross(shared, state.wide_cross, memory_mask, state.seats)
         x = x + drop(left) + drop(right)
 
         mixed, window_in, window_mid = self._convolve(x, state)
@@ -256,10 +262,13 @@ class DecoderBlock(nn.Module):
 
         mixed, kv = self.attention(self.attention_norm(x), causal, state.kv)
         x = x + drop(mixed)
-        x = x + drop(self.cross(self.cross_norm(x), state.cross, memory_mask))
+        right = self.cross(self.cross_norm(x), state.cross, memory_mask, state.seats)
+        x = x + drop(right)
         inner = self.ffn_mid_norm(drop(F.silu(self.ffn_in(self.ffn_norm(x)))))
         x = x + drop(self.ffn_out(inner))
-        after = BlockState(wide_kv, kv, window_in, window_mid, state.wide_cross, state.cross)
+        after = BlockState(
+            wide_kv, kv, window_in, window_mid, state.wide_cross, state.cross, state.seats
+        )
         return x, after
 
     def _convolve(self, x: Tensor, state: BlockState) -> tuple[Tensor, Tensor, Tensor]:

@@ -283,10 +283,15 @@ def _candidates(
 
 
 def train_all(
-    bot: Chatbot, data: Path, out: Path, *, steps: int = STEPS, only: Sequence[str] = ()
+    bot: Chatbot,
+    embedder: Embedder,
+    data: Path,
+    out: Path,
+    *,
+    steps: int = STEPS,
+    only: Sequence[str] = (),
 ) -> list[Heads]:
     """Every family that is trained with all, or `only` those named, from the data folder."""
-    embedder = Embedder.load()
     trained = []
     for family in families().values():
         if not (family.name in only if only else family.in_all):

@@ -37,7 +37,7 @@ def chatbot(tiny_model_dir):
 
 def test_list_names_every_attribute_its_words_and_its_heads(attributes):
     lines = {line.split()[0]: line for line in attributes("list").splitlines()}
-    assert lines.keys() == {*shipped_lists(), "neutral"}
+    assert lines.keys() == {*shipped_lists(), "neutral", "opinionated"}
     assert "words en 109   words ko 123   head emotion en" in lines["joy"]
     assert "head emotion en   head sentiment en" in lines["neutral"]
 

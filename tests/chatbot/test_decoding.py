@@ -123,8 +123,9 @@ def test_a_conversation_alone_equals_the_one_in_a_batch(backbone, order, seed):
     assert together == alone
 
 
+@pytest.mark.parametrize("most_kept", [decoding.MOST_KEPT, 1.0])
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS], ids=["one", "three"])
-def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, monkeypatch):
+def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, most_kept, monkeypatch):
     sampling, seeds = Sampling(candidates=8, max_new_tokens=16), [5, 6, 7][: len(prompts)]
     widths = []
     step = type(backbone).step
@@ -134,11 +135,34 @@ def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, monkeypatch
         return step(self, ids, state)
 
     monkeypatch.setattr(type(backbone), "step", counted)
+    monkeypatch.setattr(decoding, "MOST_KEPT", most_kept)
     dropping = drawn_pieces(backbone, prompts, seeds, sampling)
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < widths[0]
-    monkeypatch.setattr(decoding, "_kept", lambda decoded, _: list(range(len(decoded))))
+    monkeypatch.setattr(decoding, "MOST_KEPT", -1)
     assert drawn_pieces(backbone, prompts, seeds, sampling) == dropping
+
+
+def test_conversations_lose_their_rows_one_by_one(backbone, monkeypatch):
+    """Else no law here would see conversations that have unequal numbers of rows left."""
+    left = []
+    keep_rows = type(backbone).keep_rows
+
+    def counted(self, state, rows):
+        keep_rows(self, state, rows)
+        left.append(state.cache.blocks[0].seats)
+
+    monkeypatch.setattr(type(backbone), "keep_rows", counted)
+    drawn_pieces(backbone, sampling=Sampling(candidates=8, max_new_tokens=16))
+    assert any(seats is not None for seats in left)
+
+
+@pytest.mark.parametrize("candidate", [0, 1, 5])
+def test_a_candidate_does_not_notice_the_others(backbone, candidate):
+    (many,) = drawn_pieces(backbone, PROMPTS[:1], [4], SOME)
+    fewer = dataclasses.replace(SOME, candidates=candidate + 1)
+    (few,) = drawn_pieces(backbone, PROMPTS[:1], [4], fewer)
+    assert few == many[: candidate + 1]
 
 
 def test_threads_with_different_seeds_draw_what_each_draws_alone(backbone):
@@ -213,7 +237,9 @@ def test_only_the_likeliest_can_be_chosen(quarters, top_k, top_p, number):
     piece = int(choose(logits[None], torch.tensor([number]), sampling))
     likelier = logits > logits[piece]
     assert likelier.sum() < top_k
-    kept = logits.softmax(0).sort(descending=True).values[:top_k]
+    probs = logits.softmax(0)
+    least = probs.sort(descending=True).values[:top_k][-1]
+    kept = probs[probs >= least]  # those that tie with the last are kept as well
     assert logits.softmax(0)[likelier].sum() <= top_p * kept.sum() + 1e-5
 
 

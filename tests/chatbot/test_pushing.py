@@ -1,5 +1,6 @@
 """Learned heads in a turn: nothing moves at strength 0, rows never meet, limits hold."""
 
+import copy
 import hashlib
 import math
 from dataclasses import replace
@@ -10,8 +11,10 @@ import torch
 from attribute_models.heads import Heads, Push
 from attribute_models.readers import Reader
 from chatbot import Chatbot, Controls, Sampling, Schedule
+from chatbot.backbone import Backbone
 from chatbot.binding import Steerer
 from chatbot.pushing import LEAST_ODDS, Pushes, Step, within
+from chatbot.steering import Steering, against_the_rest
 
 LABELS = ("neutral", "joy", "anger")
 CALIBRATED = Push((0.0, 1.0, 2.0), (0.1, 0.5, 0.9), (1.0, 1.2, 1.6), full=2.0)
@@ -86,6 +89,26 @@ def test_a_push_changes_what_is_drawn_and_no_weight(bot):
     assert digest() == before
 
 
+@pytest.mark.parametrize("seed", [1, 20, 300])
+def test_a_conversation_alone_draws_what_it_draws_in_a_batch(bot, seed):
+    own = bot.backbone
+    # In float32 the products of another batch size round differently, and once in some thousand
+    # pieces that tips the choice between two neighbours.
+    model = copy.deepcopy(own.model).double()
+    exact = Chatbot(Backbone(model, own.tokenizer, **own.identity))
+    exact.steerer = bot.steerer
+    turns = ["hello there", "how are you?", "I like to read", "what now?"]
+    asked = [{}, {"joy": 0.6}, {"anger": 1.0, "game": 0.5}, {"joy": -1.0, "anger": 0.4}]
+    seeds = [seed + i for i in range(4)]
+    more = Sampling(candidates=8, max_new_tokens=16)
+    together = exact.respond_many(turns, controls=asked, seeds=seeds, sampling=more)
+    lengths = {len(one.token_ids) for reply in together for one in reply.candidates}
+    assert len(lengths) > 3  # rows leave the batch at different times
+    for turn, controls, own_seed, reply in zip(turns, asked, seeds, together, strict=True):
+        alone = exact.respond(turn, controls=controls, seed=own_seed, sampling=more)
+        assert ids(alone) == ids(reply)
+
+
 def test_opposite_pushes_in_one_batch_do_not_mix(bot):
     asked = [{"joy": 1.0}, {"joy": -1.0}, None, {"neutral": 1.0}]
     together = bot.respond_many(
@@ -139,6 +162,75 @@ def test_other_languages_are_steered_by_words_alone(bot):
     told = reply.trace.steering.attributes["joy"]
     assert told.push == 0
     assert told.language == "ko"
+
+
+def test_a_turn_is_pushed_by_the_heads_of_its_language(bot):
+    english = bot.steerer.heads[0]
+    korean = Heads(
+        {name: -tensor for name, tensor in english.tensors.items()}, family="emotion_ko",
+        labels=LABELS, reference="neutral", language="ko", backbone=english.backbone,
+        calibration=english.calibration,
+    )  # fmt: skip
+    one = Chatbot(bot.backbone)
+    one.steerer = Steerer(bot.backbone)
+    reader = bot.steerer.readers["emotion"]
+    one.steerer.use_heads([english, korean], {"emotion": reader, "emotion_ko": reader})
+    one.steerer._embedder = bot.steerer._embedder
+    turns = ["hello there", "안녕하세요 오늘 뭐 했어요?"]
+    assert [one.steerer.learned("joy", language) for language in ("en", "ko")] == [(0,), (1,)]
+    for mode in ("hidden", "layers"):
+        controls = Controls({"joy": 1.0}, mode=mode)
+        both = one.respond_many(turns, controls=[controls] * 2, seeds=[3, 3], sampling=SAMPLING)
+        for reply, turn, heads in zip(both, turns, (english, korean), strict=True):
+            told = reply.trace.steering.attributes["joy"]
+            assert told.head == heads.digest
+            assert ids(reply) == ids(answer(one, controls, turns=turn))
+
+
+def test_labels_of_one_family_asked_together_are_read_against_the_others():
+    said = {"neutral": 0.05, "joy": 0.5, "surprise": 0.45}
+    both = ("joy", "surprise")
+    assert against_the_rest(said, "joy", ("joy",)) == pytest.approx(0.5)
+    assert against_the_rest(said, "joy", both) == pytest.approx(0.5 / 0.55)
+    assert against_the_rest(said, "surprise", both) == pytest.approx(0.45 / 0.5)
+    assert against_the_rest(said, "neutral", both) == 0.05
+
+
+def test_what_is_asked_together_is_to_come_together(bot):
+    """A candidate that shows both by half fits better than one that shows one of them fully."""
+
+    class Row:
+        plan = type("Plan", (), {"strengths": {"joy": 1.0, "game": 1.0}})
+
+        def __init__(self, **met):
+            self.met, self.weight = met.__getitem__, {"joy": 1.0, "game": 1.0}.__getitem__
+
+    def fit(**met):
+        return Steering.fit(type("S", (), {"_groups": [[Row(**met)]]}), 0, 0)
+
+    assert fit(joy=0.5, game=0.5) == pytest.approx(0.5)
+    assert fit(joy=1.0, game=1.0) == pytest.approx(1.0)
+    assert 0 <= fit(joy=1.0, game=0.0) < fit(joy=0.3, game=0.3)
+    assert fit(joy=0.0, game=0.0) == 0
+
+
+def test_heads_leave_room_for_lists_asked_with_them(bot):
+    def told(**asked):
+        return answer(bot, Controls(asked, spread=(1.0,))).trace.steering.attributes
+
+    alone, both = told(joy=1.0), told(joy=1.0, game=1.0)
+    assert both["joy"].wanted < alone["joy"].wanted
+    assert both["game"].wanted > told(game=1.0)["game"].wanted
+    assert both["joy"].push == alone["joy"].push  # it shares its family with nobody
+
+
+def test_labels_of_a_family_share_the_push(bot):
+    def push(**asked):
+        told = answer(bot, Controls(asked, spread=(1.0,))).trace.steering.attributes
+        return told["joy"].push
+
+    assert push(joy=1.0, anger=1.0) == pytest.approx(push(joy=1.0) / 2)
+    assert push(joy=1.0, anger=-1.0) == pytest.approx(push(joy=1.0))
 
 
 def test_feedback_makes_up_for_the_last_reply(bot):
@@ -252,6 +344,27 @@ def test_rows_that_ended_are_left_alone(step):
     given, _, _ = moved(one, base[[2, 4]], hidden[[2, 4]])
     assert torch.equal(given.logits[0], base[2])
     assert not torch.equal(given.logits[1], base[4])
+
+
+@pytest.mark.parametrize("limit", [0.05, 100.0])
+def test_a_row_is_moved_as_if_it_were_alone(step, limit):
+    base, hidden = step
+    base[:, 7] = -20.0
+    tilted = base.clone()
+    tilted[1, 7] += 2.0  # the lists moved a piece of one row, which is likely in none
+    rows, found = range(len(base)), []
+    for part in (list(rows), *([row] for row in rows)):
+        start, now = base[part], tilted[part]
+        given = Step(start, now.clone(), (start / 0.9).logsumexp(1), torch.zeros(len(part)))
+        moved_pieces = (now != start).any(0).nonzero().squeeze(1)
+        pushes(1.5, limit, rows=len(part)).move(given, hidden[part], moved_pieces)
+        found.append(given.logits)
+    together, *alone = found
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    assert not torch.allclose(together, tilted, atol=1e-2)
+    rare = base < base.amax(1, keepdim=True) + torch.tensor(LEAST_ODDS).log()
+    rare[1, 7] = False
+    assert torch.equal(together[rare], base[rare])
 
 
 def test_states_that_are_no_numbers_fall_back(step):

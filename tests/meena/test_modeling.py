@@ -150,6 +150,31 @@ def test_selected_rows_go_on_as_they_would_have(model):
     assert_close(model.lm_head(hidden), whole[:, 5:], atol=1e-5, rtol=1e-5)
 
 
+UNEQUAL = [
+    [[0, 1, 2, 3, 5], [0, 3, 4]],  # rows of the batch, then rows of what is left of it
+    [[1, 2, 8, 9], [2]],  # the second conversation has none left, then only the third has one
+    [[0, 4, 8], [0, 1, 2]],  # as many of each
+    [[3, 4, 4, 4, 11], [1, 1, 3]],  # the first has none; one row several times
+]
+
+
+@pytest.mark.parametrize("kept", UNEQUAL, ids=str)
+@torch.no_grad()
+def test_conversations_with_unequal_numbers_of_rows_go_on_as_they_would_have(model, kept):
+    context, mask = contexts([3, 8, 5])  # four rows each
+    memory = model.model.encode(context, mask)
+    reply, rows = ids(12, 9), torch.arange(12)
+    whole = in_chunks(model, memory, mask, reply, [9])
+    cache = model.model.start_cache(memory, 12)
+    _, cache, _ = model.model.decode(reply[:, :3], cache, mask)
+    for begin, chosen in zip((3, 5), kept, strict=True):
+        cache.select_rows(torch.tensor(chosen))
+        rows = rows[chosen]
+        hidden, cache, _ = model.model.decode(reply[rows, begin : begin + 2], cache, mask)
+        expected = whole[rows, begin : begin + 2]
+        assert_close(model.lm_head(hidden), expected, atol=1e-5, rtol=1e-5)
+
+
 # -- what may look at what
 
 
