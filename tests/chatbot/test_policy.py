@@ -188,7 +188,8 @@ def test_list_prints_each_rule():
 def test_check_prints_topics_rules_and_controls(monkeypatch, policy):
     from chatbot import policy_commands
 
-    monkeypatch.setattr(policy_commands, "Policy", SimpleNamespace(load=lambda file: policy))
+    load = SimpleNamespace(load=lambda file, detector: policy)
+    monkeypatch.setattr(policy_commands, "Policy", load)
     arguments = ["check", "politics", "--controls", "joy=.5,game=.2"]
     printed = CliRunner().invoke(policy_commands.app, arguments).output
     assert "topics    politics 0.90" in printed
