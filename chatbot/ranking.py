@@ -12,6 +12,13 @@ from attribute_models.lexicon import Language, language_of
 from chatbot.types import Candidate, Dropped, Ranking
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_DOUBLED = re.compile(r"\b([^\W\d_]{4,})(?: and)? \1\b", re.IGNORECASE)
+"""A word said twice, as small models do: "I like painting and painting"."""
+
+_MAY_DOUBLE = {
+    "again", "days", "hours", "long", "more", "much", "never", "over", "really", "that", "very",
+    "years",
+}  # fmt: skip
 _MOST_SAME_TRIGRAMS = 2
 _LEAST_HANGUL = 0.7
 
@@ -85,7 +92,7 @@ def _why_dropped(
     if "\N{REPLACEMENT CHARACTER}" in text:
         return "broken_text"
     spoken = _said(text)
-    if _repeats_itself(spoken):
+    if _repeats_itself(spoken) or _doubles_a_word(text):
         return "repeats_itself"
     own = earlier[-2::-2]  # the bot's turns; what greets may be said by both sides
     if spoken in own or (len(spoken) > 1 and spoken in earlier):
@@ -109,6 +116,10 @@ def _repeats_itself(spoken: Sequence[str]) -> bool:
     if any(count > _MOST_SAME_TRIGRAMS for count in Counter(_runs(spoken, 3)).values()):
         return True
     return any(a == b == c for a, b, c in _runs(spoken, 3))
+
+
+def _doubles_a_word(text: str) -> bool:
+    return any(found.lower() not in _MAY_DOUBLE for found in _DOUBLED.findall(text))
 
 
 def _runs(spoken: Sequence[str], length: int) -> list[tuple[str, ...]]:

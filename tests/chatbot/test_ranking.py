@@ -151,6 +151,26 @@ def test_going_round_in_circles_is_dropped(text):
 
 
 @pytest.mark.parametrize(
+    "text", ["We played game game.", "I like painting and painting.", "Music music is fine."]
+)
+def test_a_doubled_word_is_dropped(text):
+    assert dropped(text) == "repeats_itself"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It gets better. Better than before.",
+        "over and over",
+        "more and more",
+        "I like music, music",
+    ],
+)
+def test_a_word_may_come_twice_where_people_say_it_so(text):
+    assert dropped(text) is None
+
+
+@pytest.mark.parametrize(
     "text",
     ["no, no", "very very nice, very nice", "I like tea, I like jam, I like it", "네 네, 알겠어요"],
 )
