@@ -59,6 +59,8 @@ class EthicsFilter:
         self.probe = probe
         self.embedder = embedder
         self._examples = examples
+        languages = [language_of(one.text) for one in examples.exemplars]
+        self._exemplar_languages = np.array(languages)
         self._reader = reader
 
     @classmethod
@@ -193,6 +195,16 @@ class EthicsFilter:
             if one.risk >= said_limit[language_of(context[-1])]
         }
 
+    def _nearest(self, likeness: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.int64]:
+        """(n,) the likeliest example of each text's own language, where there is one: to be read.
+
+        Args:
+            likeness: (n, m) to all examples.
+        """
+        own = np.array([language_of(text) for text in texts])[:, None] == self._exemplar_languages
+        has_none = ~own.any(1, keepdims=True)
+        return np.where(own | has_none, likeness, -np.inf).argmax(1)
+
     def _judge(self, pairs: Sequence[tuple[str, str]]) -> list["_Judged"]:
         """The numbers of n replies, each with the turn it answers, empty for none."""
         if not pairs:
@@ -202,7 +214,7 @@ class EthicsFilter:
         numbers, categories = self.probe(pairs, replies, users)
         likeness = self._examples.likeness(replies, users)
         pull = self._examples.pull(likeness, config.near_to([text for text, _ in pairs]))
-        nearest = likeness.argmax(1)
+        nearest = self._nearest(likeness, [text for text, _ in pairs])
         odds = self._log_odds(pairs, numbers)
         return [
             _Judged(

@@ -230,10 +230,10 @@ def _candidate(
     values += [verdict["risk"] if verdict else None] if columns["risk"] else []
     cells = "".join(f"<td>{number(value)}</td>" for value in [*values, candidate["score"]])
     return (
-        f'<tr class="{kind}"><td>'
+        f'<tr class="said {kind}"><td colspan="{len(values) + 2}">'
         f'<div class="words" dir="auto">{escape(candidate["text"]) or "–"}</div>'
-        f'<div class="marks">{" ".join(f"<span>{mark}</span>" for mark in marks)}</div></td>'
-        f"{cells}</tr>"
+        f'<div class="marks">{" ".join(f"<span>{mark}</span>" for mark in marks)}</div></td></tr>'
+        f'<tr class="{kind}"><td></td>{cells}</tr>'
     )
 
 
