@@ -1,35 +1,23 @@
 """A reply read together with the turn it answers: how risky it is there, for English.
 
-MiniLM, whose upper layers were taught to read the two at once. What was said is read once; every
-reply reads it and itself, never another reply. So one row holds a turn with all its replies, and a
-reply's rating depends on no other:
-
-    [CLS] turn [SEP] | [CLS] reply 1 [SEP] | [CLS] reply 2 [SEP] | ...
-
-The lower layers stay as they came, and only what was changed is stored. Knows nothing of how it was
-trained (`chatbot.training.turn_reader`).
-
-Shapes: `G` rows, `L` ids of a row, `H` hidden size, `R` replies of all rows together.
+MiniLM, whose upper layers were taught to read the two at once (`chatbot.pair_reading`). Knows
+nothing of how it was trained (`chatbot.training.turn_reader`).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError
+from chatbot.pair_reading import Ids, PairNetwork, rows_of
 
 if TYPE_CHECKING:
     from transformers import BertModel
-
-FROZEN_LAYERS = 4
-"""Of six; the lower ones know words, which ethics does not change."""
 
 MAX_TURN_PIECES = 48
 MAX_REPLY_PIECES = 64
@@ -39,36 +27,14 @@ _MAX_ROW = 384
 _FILE = "reader.safetensors"
 RETRAIN = "train it again with `chatbot ethics train --data FOLDER`"
 
-Ids = list[int]
 
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Turns with their replies, padded.
-
-    Attributes:
-        ids: (G, L) pieces.
-        segments: (G, L) 0 for the turn, 1, 2, ... for its replies, -1 for padding.
-        positions: (G, L); the turn and every reply are counted from 0.
-        starts: (R, 2) row and column of each reply's [CLS].
-    """
-
-    ids: Tensor
-    segments: Tensor
-    positions: Tensor
-    starts: Tensor
-
-
-class TurnReader(nn.Module):
+class TurnReader(PairNetwork):
     """Log-odds of replies being unethical after the turns they answer."""
 
+    frozen_layers = 4
+
     def __init__(self, encoder: "BertModel", tokenizer: Any):
-        super().__init__()  # the tokenizer is that of transformers, which has no one type
-        hidden = encoder.config.hidden_size
-        self.encoder = encoder
-        self.dense = nn.Linear(4 * hidden, hidden)
-        self.out = nn.Linear(hidden, 1)
-        self.dropout = nn.Dropout(0.1)
+        super().__init__(encoder)  # the tokenizer is that of transformers, which has no one type
         self._tokenizer = tokenizer
 
     @classmethod
@@ -113,15 +79,6 @@ class TurnReader(nn.Module):
 
         save_file({k: p.detach().half().contiguous() for k, p in self.trained()}, folder / _FILE)
 
-    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and values of what training changes: the upper layers and the head."""
-        for name, parameter in self.named_parameters():
-            layer = name.removeprefix("encoder.encoder.layer.").partition(".")[0]
-            if not name.startswith("encoder.") or (
-                layer.isdecimal() and int(layer) >= FROZEN_LAYERS
-            ):
-                yield name, parameter
-
     @torch.inference_mode()
     def rate(self, turn: str, replies: Sequence[str]) -> NDArray[np.float32]:
         """(n,) log-odds of n replies; an empty turn where there is none before."""
@@ -153,60 +110,3 @@ class TurnReader(nn.Module):
         )["input_ids"]
         cls, sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         return [[cls, *one[-most:], sep] for one in pieces]
-
-    def forward(self, rows: Rows) -> Tensor:
-        """(R,) log-odds in the order of `rows.starts`."""
-        return self.upper(self.lower(rows), rows)
-
-    def lower(self, rows: Rows) -> Tensor:
-        """(G, L, H) of the frozen layers, where a reply reads itself alone, as a text does."""
-        seen, read = rows.segments[:, None, :], rows.segments[:, :, None]
-        hidden = self.encoder.embeddings(input_ids=rows.ids, position_ids=rows.positions)
-        return self._through(hidden, seen == read, slice(0, FROZEN_LAYERS))
-
-    def upper(self, hidden: Tensor, rows: Rows) -> Tensor:
-        """(R,) of the states of the frozen layers, (G, L, H)."""
-        seen, read = rows.segments[:, None, :], rows.segments[:, :, None]
-        joint = (seen == read) | ((seen == 0) & (read > 0))  # (G, L, L), query by key
-        hidden = self._through(hidden, joint, slice(FROZEN_LAYERS, None))
-        row, column = rows.starts.T
-        segment = rows.segments[row, column]  # (R,)
-        own = _mean(hidden[row], rows.segments[row] == segment[:, None])  # (R, H)
-        turn = _mean(hidden, rows.segments == 0)[row]  # (R, H), of no reply
-        # The product is where MiniLM keeps how near two texts are: training starts from it.
-        near = own * turn * own.shape[1] ** 0.5
-        pooled = torch.cat([hidden[row, column], own, near, (own - turn).abs()], dim=1)
-        pooled = nn.functional.gelu(self.dense(self.dropout(pooled)))
-        return self.out(self.dropout(pooled)).squeeze(1).float()
-
-    def _through(self, hidden: Tensor, seen: Tensor, layers: slice) -> Tensor:
-        mask = torch.zeros(seen.shape).masked_fill(~seen, -1e4)[:, None].to(hidden.dtype)
-        for layer in self.encoder.encoder.layer[layers]:
-            hidden = layer(hidden, mask)
-        return hidden
-
-
-def rows_of(groups: Sequence[tuple[Ids, Sequence[Ids]]]) -> Rows:
-    """Turns, each with its replies, one row a turn."""
-    longest = max(len(turn) + sum(map(len, replies)) for turn, replies in groups)
-    ids = torch.zeros(len(groups), longest, dtype=torch.long)
-    segments = torch.full((len(groups), longest), -1)
-    positions = torch.zeros(len(groups), longest, dtype=torch.long)
-    starts = []
-    for row, (turn, replies) in enumerate(groups):
-        at = 0
-        for segment, part in enumerate([turn, *replies]):
-            end = at + len(part)
-            ids[row, at:end] = torch.tensor(part)
-            segments[row, at:end] = segment
-            positions[row, at:end] = torch.arange(len(part))
-            if segment:
-                starts.append((row, at))
-            at = end
-    return Rows(ids, segments, positions, torch.tensor(starts))
-
-
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """(R, H): mean over the marked positions of (R, L, H)."""
-    weights = mask.to(hidden.dtype)
-    return torch.einsum("rl,rlh->rh", weights, hidden) / weights.sum(1, keepdim=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from chatbot.turn_reader import Rows, TurnReader, rows_of
+from chatbot.pair_reading import Rows, rows_of
+from chatbot.turn_reader import TurnReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from transformers import AutoTokenizer, BertModel
 
 from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError
-from eval.ssa.model import Ids, PairReader, Plausibility
+from chatbot.pair_reading import Ids, rows_of
+from eval.ssa.model import PairReader, Plausibility
 
 Floats = NDArray[np.float32]
 
@@ -86,7 +87,7 @@ class Encoders:
         result = np.zeros(len(pairs), np.float32)
         for where, width in _same_shapes([len(c) + len(rs[0]) for c, rs in groups]):
             rows = [groups[n] for n in where] + [filler] * (_ROWS - len(where))
-            logits: Tensor = self._reading(self._reader.rows(rows, width=width))
+            logits: Tensor = self._reading(rows_of(rows, width=width))
             result[where] = logits[: len(where)].numpy()
         return result
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from chatbot.pair_reading import Ids, rows_of
 from eval.ssa.corpus import UNSEEN, WEIGHTS, Turns, document_frequencies
-from eval.ssa.model import Ids, PairReader, Plausibility
+from eval.ssa.model import PairReader, Plausibility
 from eval.ssa.negatives import Corruptor, Reply
 from eval.ssa.words import words
 
@@ -106,7 +107,7 @@ def train_reader(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * min(1, (step + 1) / _WARM_UP_STEPS) * max(0.02, 1 - spent)
         with cast:
-            logits = network(reader.rows([ids for _, ids in batch]))
+            logits = network(rows_of([ids for _, ids in batch]))
         loss = _loss(logits, [group for group, _ in batch])
         optimizer.zero_grad()
         loss.backward()

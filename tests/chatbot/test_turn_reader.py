@@ -6,8 +6,9 @@ import torch
 from transformers import BertConfig, BertModel
 
 from chatbot.errors import ModelError
+from chatbot.pair_reading import rows_of
 from chatbot.training.turn_reader import ReaderLesson, Reading, train_reader
-from chatbot.turn_reader import MAX_REPLY_PIECES, TurnReader, rows_of
+from chatbot.turn_reader import MAX_REPLY_PIECES, TurnReader
 
 
 class Letters:
