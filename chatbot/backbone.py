@@ -34,7 +34,7 @@ from chatbot.backbones.meena import MeenaNetwork, MeenaWriter
 from chatbot.backbones.prompting import Writer, choose_format
 from chatbot.backbones.selftest import disagreements
 from chatbot.backbones.seq2seq import Seq2SeqNetwork
-from chatbot.errors import InputError, ModelError
+from chatbot.errors import InputError, ModelError, reason_of
 from chatbot.hub import digest_of_model, digest_of_weights, find_model
 from chatbot.meena import MeenaForConditionalGeneration
 from chatbot.prompt import Prompt, SpecialIds
@@ -179,7 +179,7 @@ class Backbone:
             )  # fmt: skip
             network, report = loaded  # typed as the model alone
         except _UNLOADABLE as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            why = reason_of(error)
             raise ModelError(
                 f"cannot load the model {model or place}: {why}. Give a folder made by "
                 "`chatbot train export`, or a model of transformers with its tokenizer"

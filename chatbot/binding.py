@@ -26,7 +26,7 @@ from attribute_models.trie import Pieces, Place
 from chatbot.backbone import Backbone
 from chatbot.embedding import Embedder
 from chatbot.errors import InputError, ModelError, UnknownAttributeError
-from chatbot.folders import data_folder
+from chatbot.folders import own_folder
 from chatbot.reference import OPENERS, Reference
 
 FULL_WORDS = 2.0
@@ -60,7 +60,7 @@ LEAST_ODDS = 0.02
 
 def own_heads(digest: str) -> Path:
     """Where heads trained on this machine for a generator lie."""
-    return data_folder() / "heads" / digest[:16]
+    return own_folder("heads", digest)
 
 
 @dataclass(frozen=True, slots=True)

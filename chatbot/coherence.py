@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatbot.errors import InputError, ModelError
+from chatbot.errors import InputError, ModelError, reason_of
 from chatbot.example_set import Encoder
 from chatbot.ngrams import LEAST_HANGUL, hangul_share
 
@@ -180,7 +180,7 @@ class Network:
                 encoder=str(config["encoder"]),
             )
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            why = reason_of(error)
             raise ModelError(
                 f"the coherence model in {folder} cannot be read: {why}; {RETRAIN}"
             ) from error

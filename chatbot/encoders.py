@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 from chatbot.hub import digest_of_file, weight_files
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def load_text_model(
         if dtype != "float32":
             _halve(loaded.model, getattr(torch, dtype))
     except (OSError, ValueError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
-        why = str(error).strip().partition("\n")[0].rstrip(" .:")
+        why = reason_of(error)
         raise ModelError(
             f"cannot load the text encoder {name}: {why}. Give a folder with config.json, "
             "model.safetensors and a tokenizer, or a hub name"

@@ -5,6 +5,11 @@ class ChatbotError(Exception):
     """Root of every error that this project raises on purpose."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error of a library says, in one line without an end, to go into one of ours."""
+    return str(error).strip().partition("\n")[0].rstrip(" .:")
+
+
 class CorpusError(ChatbotError):
     """A corpus file or a packed folder is not what it should be.
 

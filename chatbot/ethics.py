@@ -26,7 +26,7 @@ from chatbot.errors import ModelError
 from chatbot.ethics_probe import Probe, language_of, load_probe, risk_of
 from chatbot.example_set import Encoder, ExampleSet, load_vectors
 from chatbot.exemplars import CATEGORIES, Category, Exemplar, read_exemplars, shipped_exemplars
-from chatbot.folders import data_folder
+from chatbot.folders import own_folder
 from chatbot.types import Verdict
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _Asked = tuple[str, tuple[str, ...]]
 
 def own_filter(digest: str) -> Path:
     """Where a filter trained on this machine for a text encoder lies."""
-    return data_folder() / "ethics" / digest[:16]
+    return own_folder("ethics", digest)
 
 
 class EthicsFilter:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.embedding import Vectors
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 from chatbot.exemplars import CATEGORIES
 from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
@@ -264,7 +264,7 @@ def load_probe(folder: Path) -> Probe:
         )  # fmt: skip
         _check_shapes(probe)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        why = str(error).strip().partition("\n")[0].rstrip(" .:")
+        why = reason_of(error)
         raise ModelError(
             f"the ethics filter in {folder} cannot be read: {why}; {RETRAIN}"
         ) from error

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.embedding import Vectors
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 from chatbot.exemplars import Exemplar, shipped_exemplars
 
 _FILE = "examples.safetensors"
@@ -125,7 +125,7 @@ def load_vectors(folder: Path) -> dict[str, Vectors]:
         if keys.dtype != np.uint8 or keys.shape != (len(vectors), 16):
             raise ValueError("the vectors do not fit their keys")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        why = str(error).strip().partition("\n")[0].rstrip(" .:")
+        why = reason_of(error)
         raise ModelError(
             f"the examples in {folder} cannot be read: {why}; "
             "train again with `chatbot ethics train --data FOLDER`"

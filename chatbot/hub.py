@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # by __getattr__
 
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 
 _READ = (".json", ".txt", ".model", ".jinja")
 """Beside the weights: configurations, tokenizers, chat templates."""
@@ -259,7 +259,7 @@ def _why(error: Exception, at: str, lacking: str) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"the hub refuses {at} (status {status}); set HF_TOKEN to a token that may read it"
-    why = str(error).strip().partition("\n")[0].rstrip(" .:") or type(error).__name__
+    why = reason_of(error) or type(error).__name__
     if isinstance(error, httpx.TransportError):
         return (
             f"{lacking}, and the hub cannot be reached ({why}); check the name and the network, "

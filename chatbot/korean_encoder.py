@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 from chatbot.ngrams import split_words, word_parts
 
 FOLDER = Path(__file__).with_name("pretrained_encoder")
@@ -154,7 +154,7 @@ class KoreanEncoder(nn.Module):
             state["parts.weight"] = parts.float() * scale.float()
             encoder.load_state_dict(state, assign=True)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            why = reason_of(error)
             raise ModelError(
                 f"the Korean encoder in {folder} cannot be read: {why}; {RETRAIN}"
             ) from error

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatbot.errors import InputError, ModelError
-from chatbot.folders import data_folder
+from chatbot.errors import InputError, ModelError, reason_of
+from chatbot.folders import own_folder
 from chatbot.followup import FEATURES, FollowUp
 from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
@@ -42,7 +42,7 @@ MAX_READ_TURNS = 8
 
 def own_detector(digest: str) -> Path:
     """Where a detector trained on this machine for a text encoder lies."""
-    return data_folder() / "topics" / digest[:16]
+    return own_folder("topics", digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Probe:
                 **{name: tensors[name].astype(np.float32) for name in _TENSORS},
             )
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            why = reason_of(error)
             raise ModelError(
                 f"the topic detector in {folder} cannot be read: {why}; {RETRAIN}"
             ) from error

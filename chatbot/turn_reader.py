@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatbot.embedding import minilm_folder
-from chatbot.errors import ModelError
+from chatbot.errors import ModelError, reason_of
 from chatbot.pair_reading import Ids, PairNetwork, rows_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TurnReader(PairNetwork):
             }:
                 raise ValueError("its weights are of another version")
         except (OSError, ValueError, SafetensorError) as error:
-            why = str(error).strip().partition("\n")[0].rstrip(" .:")
+            why = reason_of(error)
             raise ModelError(f"the reader in {folder} cannot be read: {why}; {RETRAIN}") from error
         with torch.no_grad():
             for name, parameter in expected.items():

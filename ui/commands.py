@@ -9,7 +9,7 @@ import typer
 
 from chatbot.store import Store
 from ui.listening import address_of, free_port
-from ui.loading import loading
+from ui.loading import Device, Model, loading
 
 if TYPE_CHECKING:
     from ui.labelling import Labelling
@@ -27,13 +27,8 @@ def ui(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="To listen at; 0 for any free one.")
     ] = 7860,
-    model: Annotated[
-        str | None,
-        typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")
-    ] = "auto",
+    model: Model = None,
+    device: Device = "auto",
     data: Annotated[
         str | None,
         typer.Option(

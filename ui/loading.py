@@ -1,8 +1,16 @@
-"""Knows how to load the bot beside a page or server that is starting already."""
+"""Knows how to load the bot beside a page or server that is starting already, and which."""
 
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
+]
+Device = Annotated[str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")]
 
 
 # Any: page and server each take the part of a `Chatbot` that they use, and a future is invariant.

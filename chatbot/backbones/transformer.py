@@ -3,6 +3,7 @@
 Shapes as in `chatbot.backbones.base`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -22,7 +23,7 @@ _CALLS: ContextVar[dict[nn.Module, Call] | None] = ContextVar("calls of blocks",
 """Where the hooks on the blocks write down what these are called with; None for nowhere."""
 
 
-class TransformerNetwork:
+class TransformerNetwork(ABC):
     """The part of a `Network` that does not care whether there is an encoder.
 
     Attributes:
@@ -37,11 +38,11 @@ class TransformerNetwork:
         for block in self.parts.blocks:
             block.register_forward_pre_hook(_write_down, with_kwargs=True)
 
+    @abstractmethod
     def decode(
         self, inputs: dict[str, Tensor], state: DecodingState
     ) -> tuple[Tensor, DecodingState]:
         """Final hidden states (B, T, H) of T more `input_ids` or `inputs_embeds`, and the state."""
-        raise NotImplementedError
 
     def step(self, ids: Tensor, state: DecodingState) -> tuple[Tensor, DecodingState]:
         hidden, state = self.decode({"input_ids": ids[:, None]}, state)

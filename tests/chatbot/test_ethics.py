@@ -100,7 +100,8 @@ def test_the_order_of_candidates_does_not_matter_and_a_batch_gives_what_each_giv
         assert (alone.reason, alone.nearest) == (verdict.reason, verdict.nearest)
 
 
-def test_only_the_last_turn_is_read_and_one_call_embeds_all(ethics):
+def counting(ethics):
+    """The filter again, and a list that grows by the texts of each call of its encoder."""
     calls = []
 
     class Counting:
@@ -110,7 +111,11 @@ def test_only_the_last_turn_is_read_and_one_call_embeds_all(ethics):
             calls.append(list(texts))
             return ethics.embedder.encode(texts)
 
-    counted = EthicsFilter.load(embedder=Counting())
+    return EthicsFilter.load(embedder=Counting()), calls
+
+
+def test_only_the_last_turn_is_read_and_one_call_embeds_all(ethics):
+    counted, calls = counting(ethics)
     calls.clear()
     counted.assess(["earlier", "last"], ["one", "two"])
     assert calls == [["one", "two", "last"]]
@@ -123,16 +128,7 @@ def test_no_candidates_give_no_verdicts(ethics):
 
 
 def test_several_conversations_at_once_are_judged_as_one_by_one_by_one_call(ethics):
-    calls = []
-
-    class Counting:
-        identity = ethics.embedder.identity
-
-        def encode(self, texts):
-            calls.append(list(texts))
-            return ethics.embedder.encode(texts)
-
-    counted = EthicsFilter.load(embedder=Counting())
+    counted, calls = counting(ethics)
     conversations = [
         (["How was your day?"], ["Fine, thanks.", "Why do you ask?"]),
         ([], ["Fine, thanks."]),

@@ -11,7 +11,7 @@ import typer
 
 from chatbot.errors import InputError
 from ui.listening import address_of, listen, port_of
-from ui.loading import loading
+from ui.loading import Device, Model, loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,17 +46,12 @@ def serve(
             envvar="CHATBOT_PORT", min=0, max=65535, help="To listen at; 0 for any free one."
         ),
     ] = 8000,
-    model: Annotated[
-        str | None,
-        typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
-    ] = None,
+    model: Model = None,
     name: Annotated[
         str | None,
         typer.Option(envvar="CHATBOT_MODEL_NAME", help="The model's name for clients."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")
-    ] = "auto",
+    device: Device = "auto",
     api_key: Annotated[
         str | None,
         typer.Option(
