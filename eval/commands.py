@@ -118,6 +118,18 @@ def respond(
 
 
 @app.command()
+def variety(
+    in_path: Annotated[
+        Path, typer.Argument(metavar="IN", help="Written by `chatbot eval respond`.")
+    ],
+) -> None:
+    """Print how varied the answers of a file are: distinct-n, repeats, generic ones, language."""
+    from eval.variety import variety_of_file
+
+    typer.echo(str(variety_of_file(in_path)))
+
+
+@app.command()
 def ethics(
     in_path: Annotated[
         Path, typer.Argument(metavar="IN", help='Lines of {"text": ..., "context": [...]?}.')

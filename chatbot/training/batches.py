@@ -67,13 +67,17 @@ class PackedCorpus:
         meta: what `meta.json` says.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, weights: Mapping[str, float] | None = None) -> None:
         """Maps the folder.
 
+        Args:
+            weights: of some sources by name, in place of those they were packed with.
+
         Raises:
-            CorpusError: it is missing or incomplete.
+            CorpusError: it is missing or incomplete, or has no source of a name in `weights`.
         """
         folder = Path(folder)
+        given = weights or {}
         try:
             self.meta: Mapping[str, Any] = json.loads((folder / "meta.json").read_text())
             self._tokens = _mapped(folder / "tokens.npy")
@@ -86,7 +90,14 @@ class PackedCorpus:
             ) from error
         self.sources = tuple(source["name"] for source in self.meta["sources"])
         self.langs = tuple(source["lang"] for source in self.meta["sources"])
-        self.weights = np.array([source["weight"] for source in self.meta["sources"]])
+        if unknown := given.keys() - set(self.sources):
+            raise CorpusError(
+                f"weights for {', '.join(sorted(unknown))}, but {folder} holds "
+                f"{', '.join(sorted(self.sources))}"
+            )
+        self.weights = np.array(
+            [given.get(source["name"], source["weight"]) for source in self.meta["sources"]]
+        )
 
     def __len__(self) -> int:
         """Examples before weights."""

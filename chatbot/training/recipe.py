@@ -1,7 +1,7 @@
 """What decides a run: a recipe, as its JSON file is read and checked."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -33,6 +33,9 @@ class Stage(BaseModel):
     max_tokens: int = Field(MAX_TOKENS, ge=8, le=MAX_TOKENS)
     infill: float = Field(0.0, ge=0, le=1, description="share of span-infilling examples")
     drop_context: float = Field(0.0, ge=0, le=1, description="share of examples without context")
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="of sources, in place of those in the corpus: a last stage may be choosier"
+    )
 
 
 class Recipe(BaseModel):

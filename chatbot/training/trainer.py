@@ -69,7 +69,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, accelerator: Accelerator) -> None:
         self.recipe, self.out, self.accelerator = recipe, out, accelerator
         self.progress = Progress()
-        self.corpora = [PackedCorpus(stage.corpus) for stage in recipe.stages]
+        self.corpora = [PackedCorpus(stage.corpus, stage.weights) for stage in recipe.stages]
         self.valid = PackedCorpus(recipe.valid)
         _check_one_tokenizer([*self.corpora, self.valid])
         with accelerator.main_process_first():

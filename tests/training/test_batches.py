@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from chatbot.errors import CorpusError
 from chatbot.prompt import SPECIAL_IDS, build_context
 from chatbot.training.batches import IGNORED_LABEL, PackedCorpus
 from chatbot.training.corpus import SOURCES, read_dialogues
@@ -122,6 +123,26 @@ def test_sources_are_drawn_by_their_weights(tiny_tokenizer, tmp_path, write_dial
         fraction = SOURCES[name].weight % 1
         spread = math.sqrt(n * fraction * (1 - fraction))
         assert abs((sources == i).sum() - n * SOURCES[name].weight) <= 5 * spread
+
+
+def test_weights_of_a_stage_take_the_place_of_those_packed(
+    tiny_tokenizer, tmp_path, write_dialogues, numbered
+):
+    names = ["personachat", "switchboard"]
+    files = [write_dialogues(name, numbered(400 * i, 400)) for i, name in enumerate(names)]
+    report = pack(files, tiny_tokenizer, tmp_path / "out")
+    corpus = PackedCorpus(tmp_path / "out", {"switchboard": 2, "personachat": 0})
+    sources = [corpus.sources[row[2]] for row in all_rows(corpus, tokens_per_batch=4000)]
+    assert sources.count("switchboard") == 2 * report.sources["switchboard"].examples > 0
+    assert sources.count("personachat") == 0
+
+
+def test_weights_of_sources_that_are_not_there_are_refused(
+    tiny_tokenizer, tmp_path, write_dialogues, numbered
+):
+    pack([write_dialogues("personachat", numbered(0, 9))], tiny_tokenizer, tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"weights for sgd, but .* holds personachat"):
+        PackedCorpus(tmp_path / "out", {"sgd": 1})
 
 
 def test_valid_has_every_example_once(tiny_tokenizer, tmp_path, write_dialogues, numbered):
