@@ -7,8 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from itertools import takewhile
 
 from attribute_models.lexicon import Language, language_of
+from chatbot.ngrams import hangul_share
 from chatbot.types import Candidate, Dropped, Ranking
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -19,6 +21,7 @@ _MAY_DOUBLE = {
     "again", "days", "hours", "long", "more", "much", "never", "over", "really", "that", "very",
     "years",
 }  # fmt: skip
+_SENTENCE_END = re.compile(r"[.!?…]+")
 _MOST_SAME_TRIGRAMS = 2
 _LEAST_HANGUL = 0.7
 
@@ -41,7 +44,9 @@ def rank(
     earlier = [_said(turn) for turn in turns]
     language = language_of(turns[-1]) if turns else None
     earlier_runs = {run for turn in earlier for run in _runs(turn, ranking.repeat_words)}
-    scored = [(score_of(candidate, ranking), candidate) for candidate in candidates]
+    own = turns[-2::-2]
+    read = [replace(one, monotony=monotony_of(one.text, own)) for one in candidates]
+    scored = [(score_of(candidate, ranking), candidate) for candidate in read]
     scored.sort(key=lambda pair: pair[0], reverse=True)
     kept: list[Candidate] = []
     others: list[Candidate] = []
@@ -66,14 +71,35 @@ def score_of(candidate: Candidate, ranking: Ranking) -> float:
     """In nats, higher is better: the sum that `Ranking` describes.
 
     Log-likelihood per piece, less what it has anywhere, plus how well it answers and what it shows,
-    less its risk.
+    less its monotony and its risk.
     """
     alone = candidate.log_likelihood_alone or 0.0
     length = max(1, len(candidate.token_ids)) ** ranking.length_power
     fluency = (candidate.log_likelihood - ranking.novelty * alone) / length
     risk = candidate.verdict.risk if candidate.verdict is not None else 0.0
     answers = ranking.coherence * (candidate.coherence or 0.0)
-    return fluency + answers + ranking.fit * (candidate.fit or 0.0) - ranking.risk * risk
+    shows = ranking.fit * (candidate.fit or 0.0)
+    return fluency + answers + shows - ranking.monotony * candidate.monotony - ranking.risk * risk
+
+
+def monotony_of(text: str, own: Sequence[str]) -> int:
+    """How often a reply does again what the bot has just done.
+
+    One for each of the bot's turns in a row that asked, but for the first, where the reply asks
+    too: people are interviewed otherwise. One for each sentence that the bot has said before.
+
+    Args:
+        own: the bot's turns, newest first.
+    """
+    asked = list(takewhile(lambda turn: "?" in turn, own)) if "?" in text else []
+    said = {sentence for turn in own for sentence in _sentences(turn)}
+    return max(0, len(asked) - 1) + sum(sentence in said for sentence in _sentences(text))
+
+
+def _sentences(text: str) -> set[str]:
+    """Those of a turn that are longer than a yes, as words in lower case."""
+    parts = (" ".join(words(part)) for part in _SENTENCE_END.split(text))
+    return {part for part in parts if len(part) > (2 if hangul_share(part) else 4)}
 
 
 def _said(text: str) -> list[str]:

@@ -51,6 +51,7 @@ class Ranking:
     score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
             + coherence * (how well it answers, in nats of `chatbot.coherence`)
             + fit * (how far the candidate shows the attributes asked for)
+            - monotony * (how often it does again what the bot has just done)
             - risk * (how unethical the filter holds it, 0 to 1)
 
     Attributes:
@@ -63,6 +64,9 @@ class Ranking:
             dropped.
         fit: added to the score, in nats, for a candidate that shows all that was asked at full
             strength; it buys attributes at the price of likelihood.
+        monotony: taken off the score, in nats, for each of the bot's turns in a row, but for the
+            first, that asked something, where the candidate asks as well, and for each of its
+            sentences that the bot has said before.
         risk: taken off the score, in nats, of a candidate whose risk is 1; the filter drops those
             above its threshold in any case.
     """
@@ -72,6 +76,7 @@ class Ranking:
     coherence: float = 1.0
     repeat_words: int = 5
     fit: float = 4.0
+    monotony: float = 0.4
     risk: float = 2.0
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class Ranking:
         _within("coherence", self.coherence, 0, 10)
         _whole("repeat_words", self.repeat_words, 2, 100)
         _within("fit", self.fit, 0, 100)
+        _within("monotony", self.monotony, 0, 100)
         _within("risk", self.risk, 0, 100)
 
 
@@ -144,6 +150,7 @@ class Candidate:
         coherence: how well it answers, in nats; None when the ranking gave it no weight.
         fit: how far it shows what the controls ask, from 0 to 1, weighted by the strengths; None
             where they ask nothing.
+        monotony: how often it does again what the bot has just done; see `Ranking`.
         share: of the strengths asked for, that it was drawn with; None where nothing is asked.
         score: what the ranking sorts by; None before ranking.
         finish: the model ended it, it met the length limit, or the person stopped it.
@@ -159,6 +166,7 @@ class Candidate:
     log_likelihood_alone: float | None = None
     coherence: float | None = None
     fit: float | None = None
+    monotony: int = 0
     share: float | None = None
     score: float | None = None
     dropped: Dropped | None = None
@@ -221,6 +229,7 @@ class SteeringTrace:
     """How the chosen reply was steered.
 
     Attributes:
+        monotony: how often it does again what the bot has just done; see `Ranking`.
         share: of the strengths asked for, that this candidate was drawn with.
         tokens: one for each piece of the reply.
     """

@@ -195,7 +195,7 @@ def _candidates(message: StoredMessage, reply: Stored, say: Sayer) -> str:
         "risk": any(one.get("verdict") for one in candidates),
     }
     taken = next((i for i, one in enumerate(candidates) if one["text"] == message.content), None)
-    heads = "".join(f'<th title="{say(f"{name}_more")}">{say(name)}</th>'
+    heads = "".join(f'<th title="{say(f"{name}_of")}">{say(name)}</th>'
                     for name, shown in columns.items() if shown)  # fmt: skip
     rows = "".join(
         _candidate(message, place, candidate, place == taken, columns, say)
@@ -204,7 +204,7 @@ def _candidates(message: StoredMessage, reply: Stored, say: Sayer) -> str:
     return (
         f"<table><thead><tr><th></th>"
         f'<th title="{say("log_likelihood")}">{say("log_likelihood_short")}</th>'
-        f'{heads}<th title="{say("score_more")}">{say("score")}</th></tr></thead>'
+        f'{heads}<th title="{say("score_of")}">{say("score")}</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
@@ -268,6 +268,9 @@ def _sum(candidate: Stored, ranking: Stored, say: Sayer) -> str:
     if candidate["fit"]:
         weighed = f"{number(ranking.get('fit', 0.0), 1)} {TIMES} {number(candidate['fit'])}"
         terms.append(f"+ {weighed} {say('fit').lower()}")
+    if candidate.get("monotony"):
+        weighed = f"{number(ranking.get('monotony', 0.0), 1)} {TIMES} {candidate['monotony']}"
+        terms.append(f"{MINUS} {weighed} {say('monotony').lower()}")
     if verdict:
         weighed = f"{number(ranking.get('risk', 0.0), 1)} {TIMES} {number(verdict['risk'])}"
         terms.append(f"{MINUS} {weighed} {say('risk').lower()}")

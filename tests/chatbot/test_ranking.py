@@ -50,7 +50,9 @@ def test_the_best_come_first_and_the_dropped_last(drawn, turns, ranking):
 
 @given(candidates, conversations, rankings)
 def test_none_is_lost_and_nothing_drawn_is_changed(drawn, turns, ranking):
-    bare = [replace(one, score=None, dropped=None) for one in rank(drawn, turns, ranking)]
+    bare = [
+        replace(one, score=None, dropped=None, monotony=0) for one in rank(drawn, turns, ranking)
+    ]
     assert sorted(bare, key=repr) == sorted(drawn, key=repr)
 
 
@@ -260,3 +262,36 @@ def test_any_text_is_ranked(text, turn):
 def test_the_reply_is_in_the_language_of_the_turn(turn, text, dropped):
     (only,) = rank([candidate(text)], [turn], Ranking())
     assert only.dropped == dropped
+
+
+# -- doing again what was just done
+
+
+@pytest.mark.parametrize(
+    ("text", "turns", "expected"),
+    [
+        ("Why?", ["Hi!", "What is new?", "I won."], 0),
+        ("Why?", ["Hi!", "And you?", "Well.", "What is new?", "I won."], 1),
+        ("Why?", ["Hi!", "Who?", "I.", "You?", "Yes.", "Really?", "Sure."], 2),
+        ("Why?", ["Hi!", "You?", "I.", "Who?", "You.", "I am glad.", "I won."], 0),
+        ("Why?", ["Is it?", "No.", "It is not?"], 0),  # the person asked
+        ("Well done.", ["Hi!", "And you?", "Well.", "What is new?", "I won."], 0),
+        ("That is great! Tell me.", ["I won.", "That's odd. That is great.", "Twice."], 1),
+        ("Yes. Yes.", ["Do you?", "Yes.", "Do you too?"], 0),
+        ("멋지다! 누구랑?", ["시험에 붙었어.", "멋지다!", "여행도 가."], 1),
+        ("네.", ["갈까?", "네.", "먹을까?"], 0),
+    ],
+)
+def test_asking_on_and_on_and_sentences_said_before_count(text, turns, expected):
+    (one,) = rank([candidate(text)], turns, RANKING)
+    assert one.monotony == expected
+
+
+def test_the_bot_that_has_asked_twice_likes_to_tell_something_next():
+    asks, tells = candidate("Where did you go?"), candidate("I like the sea too.", -4.4)
+    turns = ["Hi!", "How are you?", "Tired.", "What did you do?", "I was away."]
+    first, second = rank([asks, tells], turns, RANKING)
+    assert first.text == tells.text
+    assert second.score == pytest.approx(-1.0 - RANKING.monotony)
+    assert rank([asks, tells], turns, replace(RANKING, monotony=0))[0].text == asks.text
+    assert rank([asks, tells], turns[:1], RANKING)[0].text == asks.text
