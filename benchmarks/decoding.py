@@ -92,10 +92,10 @@ def main() -> None:
             if isinstance(case, Replies):
                 case.run(keep=number >= 0)
                 continue
-            begin = time.perf_counter()
+            begin = clock(loaded["auto"])
             case.run()
             if number >= 0:
-                case.seconds.append(time.perf_counter() - begin)
+                case.seconds.append(clock(loaded["auto"]) - begin)
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     lines += print_cases(cases)
     lines += [replies.printed()]
@@ -149,6 +149,13 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor()
+
+
+def clock(backbone: Backbone) -> float:
+    """Seconds by the clock, once the device has done what was begun."""
+    if backbone.device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter()
 
 
 def _backbone(options: argparse.Namespace, dtype: str) -> Backbone:
@@ -243,7 +250,7 @@ class Replies:
         for _ in range(self.per_round):
             seed = len(self.whole)
             arrived: list[float] = []
-            begin = time.perf_counter()
+            begin = clock(self.bot.backbone)
             self.bot.respond(
                 self.contexts[seed % len(self.contexts)],
                 seed=seed,
@@ -251,7 +258,7 @@ class Replies:
                 on_progress=lambda _: arrived.append(time.perf_counter()),  # noqa: B023
             )
             if keep:
-                self.whole.append(time.perf_counter() - begin)
+                self.whole.append(clock(self.bot.backbone) - begin)
                 self.first.append(arrived[0] - begin)
 
     def printed(self) -> dict[str, object]:

@@ -2,18 +2,21 @@
 
     python benchmarks/ethics.py [--model FOLDER] [--rounds 9] [--candidates 20] [--judged 5]
 
-Every round makes a reply, then judges its candidates with a filter that has not seen them, both on
-the same threads; reported are medians and ranges, and the ratio of the same round's times. The
-context is another in every round, so its vector is not remembered. Processor time beside the time
-on the clock: the former is what other programs disturb least.
+Every round makes a reply, then judges its candidates twice, all on the same threads: once as a bot
+does, which has their vectors already, since coherence is rated by them; and once by a filter with
+an encoder of its own, which has seen none. Reported are medians and ranges, and the ratio to the
+turn of the same round. The context is another in every round, so its vector is not remembered.
+Processor time beside the time on the clock: the former is what other programs disturb least.
 """
 
 import argparse
 import os
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 # As the command line of the product does; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,35 +43,48 @@ MESSAGES = {
     ],
 }  # fmt: skip
 
+Result = TypeVar("Result")
+
+Times = tuple[float, float]
+"""Seconds on the clock and of processors."""
+
 
 def main() -> None:
-    """Runs the rounds and prints one line a language."""
+    """Runs the rounds and prints a few lines a language."""
     options = _options()
     torch.set_num_threads(options.threads)
     bot = Chatbot.load(options.model, device="cpu", guarded=False)
-    embedder = Embedder.load()
-    ethics = EthicsFilter.load(embedder=embedder)
+    filters = {
+        "in the bot": EthicsFilter.load(embedder=bot.steerer.embedder),
+        "on its own": EthicsFilter.load(embedder=Embedder.load()),
+    }
     sampling = Sampling(candidates=options.candidates)
     for language, messages in MESSAGES.items():
-        turns, judging, ratios, cpu_ratios, lengths = [], [], [], [], []
+        times: dict[str, list[Times]] = defaultdict(list)
+        lengths: list[int] = []
         for number in range(-1, options.rounds):  # round -1 warms up
             message = messages[number % len(messages)]
-            answer = partial(bot.respond, message, seed=number + 1, sampling=sampling)
-            texts = [one.text for one in answer().candidates if one.text][: options.judged]
-            turn = _timed(answer)
-            judge = _timed(partial(ethics.assess, [message], texts))
+            turn, reply = _timed(partial(bot.respond, message, seed=number + 1, sampling=sampling))
+            texts = [one.text for one in reply.candidates if one.text][: options.judged]
+            judged = {
+                name: _timed(partial(ethics.assess, [message], texts))[0]
+                for name, ethics in filters.items()
+            }
             if number >= 0:
-                turns.append(turn[0])
-                judging.append(judge[0])
-                ratios.append(judge[0] / turn[0])
-                cpu_ratios.append(judge[1] / turn[1])
+                times["turn"].append(turn)
+                for name, spent in judged.items():
+                    times[name].append(spent)
                 lengths += [len(text.split()) for text in texts]
-        print(
-            f"{language}: a turn of {options.candidates} candidates (mean of "
-            f"{statistics.mean(lengths):.1f} words) takes {_told(turns)} s, judging them "
-            f"{_told(judging)} s; ratio {_told(ratios)}, of processor time {_told(cpu_ratios)}"
-        )
-    print(f"{options.rounds} rounds, {options.threads} threads, load {os.getloadavg()}")
+        words = f"candidates of {statistics.mean(lengths):.1f} words"
+        print(f"{language}: a turn takes {_told(times['turn'])}, {words}")
+        for name in filters:
+            ratios = [
+                (one[0] / turn[0], one[1] / turn[1])
+                for one, turn in zip(times[name], times["turn"], strict=True)
+            ]
+            print(f"  judging {name} {_told(times[name])}; of the turn {_told(ratios)}")
+    print(f"{options.rounds} rounds, {options.candidates} candidates, {options.threads} threads;")
+    print(f"clock, then processor time: median (least to most); load {os.getloadavg()}")
 
 
 def _options() -> argparse.Namespace:
@@ -81,15 +97,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock and of processors."""
+def _timed(run: Callable[[], Result]) -> tuple[Times, Result]:
     clock, processor = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - clock, time.process_time() - processor
+    result = run()
+    return (time.perf_counter() - clock, time.process_time() - processor), result
 
 
-def _told(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def _told(values: list[Times]) -> str:
+    """Of both columns."""
+    return " and ".join(
+        f"{statistics.median(column):.3f} ({min(column):.3f} to {max(column):.3f})"
+        for column in zip(*values, strict=True)
+    )
 
 
 if __name__ == "__main__":

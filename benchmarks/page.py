@@ -39,6 +39,7 @@ from ui.turns import Turns
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 WAIT_MS = 120_000
+MANY = 200
 
 IDLE = "() => !document.querySelector('.thread.busy')"
 REPLIES = f"n => document.querySelectorAll('.message.bot').length >= n && ({IDLE})()"
@@ -133,7 +134,23 @@ def visit(page: Page, url: str, bot: TimedBot) -> dict[str, float]:
     with timed("open a chat"):
         page.click("#chats .name")
         page.wait_for_selector("#conversation .message.bot")
+    file = {"name": "chats.jsonl", "mimeType": "application/json", "buffer": _chats(MANY)}
+    page.set_input_files("#exchange input[type=file]", file)
+    page.wait_for_selector(f"#chats :text('Chats imported: {MANY}.')")
+    with timed(f"reload with {MANY} chats"):
+        page.reload()
+        page.wait_for_selector("#conversation .message.bot")
+    with timed(f"open one of {MANY} chats"):
+        page.click("#chats .name >> nth=20")
+        page.wait_for_selector("#chats .row:nth-child(21).open")
     return took
+
+
+def _chats(count: int) -> bytes:
+    """As many chats of six messages, to import."""
+    said = [{"role": role, "content": f"What the {role} said"} for role in ("user", "assistant")]
+    lines = [json.dumps({"title": f"Chat {n}", "messages": said * 3}) for n in range(count)]
+    return "\n".join(lines).encode()
 
 
 def _stopped(page: Page, bot: TimedBot) -> tuple[float, float]:

@@ -6,7 +6,9 @@ One process holds service and clients, which talk over loopback. Every round run
 turn: one client that sends its next message when the last is answered, then several of them, first
 with batches, then with batches of one. Reported are the median and range of the rounds' ratios
 to the single client of the same round, on the clock and, which other programs disturb less, in
-processor seconds; and the percentiles of latency. Messages and seeds are the same in every arm.
+processor seconds; and the percentiles of latency. The messages are the same in every arm, the seeds
+are not: vectors of a text are remembered, so a reply that was drawn before would be judged for
+nothing.
 """
 
 import argparse
@@ -82,7 +84,8 @@ def main() -> None:
     print(json.dumps(machine, indent=1), flush=True)
     for number in range(-1, options.rounds):  # round -1 warms up
         for arm in arms:
-            run(arm, options, keep=number >= 0)
+            first_seed = ((number + 1) * len(arms) + arms.index(arm)) * options.requests
+            run(arm, options, first_seed, keep=number >= 0)
         print(f"round {number + 1} of {options.rounds}", flush=True)
     machine["load_average_after"] = os.getloadavg()
     results = [report(arm, arms[0], options.requests) for arm in arms]
@@ -91,8 +94,8 @@ def main() -> None:
         Path(options.json).write_text(json.dumps({**machine, "arms": results}, indent=1) + "\n")
 
 
-def run(arm: Arm, options: argparse.Namespace, *, keep: bool) -> None:
-    """The same requests in each arm; a client sends its next one when the last is answered."""
+def run(arm: Arm, options: argparse.Namespace, first_seed: int, *, keep: bool) -> None:
+    """The same messages in each arm; a client sends its next one when the last is answered."""
     numbers = iter(range(options.requests))
     lock = threading.Lock()
     latencies: list[float] = []
@@ -106,7 +109,7 @@ def run(arm: Arm, options: argparse.Namespace, *, keep: bool) -> None:
                 if number is None:
                     return
                 begin = time.perf_counter()
-                answer = http.post("/v1/chat/completions", json=_body(number, options))
+                answer = http.post("/v1/chat/completions", json=_body(number, first_seed, options))
                 took_s = time.perf_counter() - begin
                 with lock:
                     latencies.append(took_s)
@@ -166,10 +169,10 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def _body(number: int, options: argparse.Namespace) -> dict[str, object]:
+def _body(number: int, first_seed: int, options: argparse.Namespace) -> dict[str, object]:
     body: dict[str, object] = {
         "messages": [{"role": "user", "content": MESSAGES[number % len(MESSAGES)]}],
-        "seed": number,
+        "seed": first_seed + number,
         "candidates": options.candidates,
     }
     if options.steered:

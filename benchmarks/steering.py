@@ -228,7 +228,7 @@ def print_costs(times: dict[str, Times], options: argparse.Namespace) -> list[di
     """The table of costs; the same as lines for the file."""
     print(
         f"\n{options.candidates} candidates of {options.tokens} pieces, "
-        f"{options.rounds} rounds, processor time:\n"
+        f"{options.rounds} rounds, processor time (on a GPU, the clock's):\n"
     )
     print("| case | x plain | range | ms a step | candidates/s | x published PPLM |")
     print("|---|---:|---|---:|---:|---:|")
@@ -312,7 +312,7 @@ def _resident(name: str) -> int:
 def _now(backbone: Backbone) -> float:
     if backbone.device.type == "cpu":
         return time.process_time()
-    torch.cuda.synchronize()
+    torch.accelerator.synchronize()  # what was begun is done
     return time.perf_counter()
 
 

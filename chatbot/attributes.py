@@ -160,7 +160,7 @@ def train(
         model, device=device, prompt_format=prompt_format, encoder=encoder, guarded=False
     )
     embedder = bot.steerer.embedder
-    place = out or own_heads(bot.backbone.identity["digest"])
+    place = out or own_heads(bot.backbone.identity["digest"], embedder.identity["digest"])
     try:
         if file is not None:
             family, examples = read_file(file, file.name.partition(".")[0], reference)

@@ -29,6 +29,7 @@ from transformers import (
 
 from chatbot.backbones.base import DecodingState, Ids, Network, Resume
 from chatbot.backbones.causal import CausalNetwork
+from chatbot.backbones.int8 import to_int8
 from chatbot.backbones.limits import begin_of_replies, positions, reply_positions
 from chatbot.backbones.meena import MeenaNetwork, MeenaWriter
 from chatbot.backbones.prompting import Writer, choose_format
@@ -151,7 +152,8 @@ class Backbone:
                 for the shipped weights.
             device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
             dtype: "auto" (bfloat16 where the device multiplies it natively, else float32),
-                "float32", "bfloat16" or "float16".
+                "float32", "bfloat16" or "float16"; "int8" for weights of linear layers in int8 on
+                a CPU, everything else as "auto".
             revision: branch, tag or commit of a hub model.
             prompt_format: one of `chatbot.backbones.prompting.FORMATS` or a Jinja template; None
                 for what the model has.
@@ -193,6 +195,8 @@ class Backbone:
         is_meena = config.model_type == "meena"
         known = digest_of_weights(place) if is_meena else digest_of_model(place)
         network.to(on)
+        if dtype == "int8":
+            to_int8(network)
         backbone = cls(network, tokenizer, name=name, digest=known, prompt_format=prompt_format)
         backbone.source = backbone.source if model is None else str(model)
         if config.model_type not in KNOWN and (wrong := disagreements(backbone)):
@@ -337,25 +341,33 @@ def _tokenizer(place: Path, config: Any) -> Any:
 
 
 def _device(name: str) -> torch.device:
-    if name != "auto":
-        try:
-            device = torch.device(name)
-        except RuntimeError as error:
-            raise ModelError(f"unknown device {name!r}; give auto, cpu, cuda or mps") from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ModelError(f"device {name!r} asked for, but torch sees no CUDA device; use cpu")
-        return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if n_gpus else "mps" if has_mps else "cpu")
+    seen = {"cpu": 1, "cuda": n_gpus, "mps": int(has_mps)}
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {name!r}; give auto, cpu, cuda or mps") from error
+    if device.type not in seen:
+        raise ModelError(f"a device {name!r} is not used here; give auto, cpu, cuda or mps")
+    if (device.index or 0) >= seen[device.type]:
+        raise ModelError(
+            f"device {name!r} asked for, but torch sees {seen[device.type]} of {device.type!r}; "
+            "use another, or cpu"
+        )
+    return device
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name in known:
         return known[name]
-    if name != "auto":
-        raise ModelError(f"unknown dtype {name!r}; give auto, {', '.join(known)}")
+    if name == "int8" and device.type != "cpu":
+        raise ModelError(f"int8 is for CPUs: with device {device.type!r} give bfloat16, or use cpu")
+    if name not in ("auto", "int8"):
+        raise ModelError(f"unknown dtype {name!r}; give auto, {', '.join(known)} or int8")
     native = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if device.type == "cpu":
         native = torch.cpu._is_avx512_bf16_supported()

@@ -3,6 +3,7 @@
 Knows which attributes there are and what a strength asks for; knows nothing of candidates.
 """
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from attribute_models.lexicon import (
     load_shipped,
     shipped_lists,
 )
+from attribute_models.readers import CARD as READER_CARD
 from attribute_models.readers import Reader
 from attribute_models.trie import Pieces, Place
 from chatbot.backbone import Backbone
@@ -58,9 +60,23 @@ LEAST_ODDS = 0.02
 """What strength -1 leaves of the odds of a word."""
 
 
-def own_heads(digest: str) -> Path:
-    """Where heads trained on this machine for a generator lie."""
-    return own_folder("heads", digest)
+def own_heads(digest: str, encoder: str | None = None) -> Path:
+    """Where heads trained on this machine for a generator lie; those read by one encoder alone.
+
+    Args:
+        digest: of the generator.
+        encoder: digest of the encoder; None for the folder above those of all encoders.
+    """
+    folder = own_folder("heads", digest)
+    return folder if encoder is None else folder / encoder[:16]
+
+
+def _encoder_of(folder: Path) -> str | None:
+    """Digest of the encoder that a reader reads with; None where there is no reader."""
+    try:
+        return str(json.loads((folder / READER_CARD).read_text(encoding="utf-8"))["encoder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +130,34 @@ class Steerer:
         self._load_heads()
 
     def _load_heads(self) -> None:
-        """Takes the heads trained for this generator: the shipped ones, and those trained here.
+        """Takes the heads trained for this generator: the shipped ones, or those trained here.
 
         Heads for other generators stay unused; attributes then have their words alone.
         """
         digest, device = self.backbone.identity["digest"], self.backbone.device
-        found: dict[str, Heads] = {}
+        found: dict[str, dict[Path, Heads]] = {}  # by family, the later the better
         self.refused: dict[str, str] = {}
-        for folder in (SHIPPED, own_heads(digest)):
-            for place in sorted(folder.glob(f"*/{CARD}")):
-                try:
-                    heads = Heads.load(place.parent, backbone=digest, device=device)
-                except AttributeModelError as error:
-                    self.refused.setdefault(place.parent.name, str(error))
-                    continue
-                found[heads.family] = heads
-                self._folders[heads.family] = place.parent
-        self.heads = tuple(found.values())
+        own = own_heads(digest)
+        places = (SHIPPED, own, *sorted(own.glob("*")))  # those in own: of one encoder each
+        for card in (card for place in places for card in sorted(place.glob(f"*/{CARD}"))):
+            try:
+                heads = Heads.load(card.parent, backbone=digest, device=device)
+            except AttributeModelError as error:
+                self.refused.setdefault(card.parent.name, str(error))
+                continue
+            found.setdefault(heads.family, {})[card.parent] = heads
+        self._folders = {family: self._fitting(list(folders)) for family, folders in found.items()}
+        self.heads = tuple(found[family][self._folders[family]] for family in sorted(found))
         for family in found:
             self.refused.pop(family, None)
+
+    def _fitting(self, folders: Sequence[Path]) -> Path:
+        """The last of the folders whose reader is of the bot's encoder; else the last of all."""
+        if len(folders) == 1:
+            return folders[0]  # the encoder need not be loaded
+        encoder = self.embedder.identity["digest"]
+        fitting = [folder for folder in folders if _encoder_of(folder) == encoder]
+        return (fitting or folders)[-1]
 
     @property
     def train_command(self) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from chatbot.controls import Controls, ControlsLike, as_controls
 from chatbot.errors import InputError
 from chatbot.prompt import Prompt, clean_text
-from chatbot.ranking import rank
+from chatbot.ranking import fit_with, rank
 from chatbot.types import (
     Candidate,
     Outcome,
@@ -132,7 +132,7 @@ class Chatbot:
         Args:
             model: None for the shipped weights, which need no network.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-            dtype: "auto", "float32", "bfloat16" or "float16".
+            dtype: "auto", "float32", "bfloat16", "float16", or "int8" for half the memory on a CPU.
             revision: branch, tag or commit of a hub model.
             prompt_format: how conversations are written for the model, by name or as a Jinja
                 template (docs/backbones.md); None for what the model has.
@@ -145,11 +145,13 @@ class Chatbot:
             ModelError: the model cannot be used; the message says why.
         """
         from chatbot.backbone import Backbone
+        from chatbot.even_rows import keep_sizes_few
 
         backbone = Backbone.load(
             model, device=device, dtype=dtype, revision=revision, prompt_format=prompt_format,
             allow_pickle=allow_pickle,
         )  # fmt: skip
+        keep_sizes_few(backbone.model)
         bot = cls(backbone, encoder=encoder)
         if encoder is None:  # what it reads are the vectors of the default encoder
             from chatbot.coherence import Coherence
@@ -158,10 +160,13 @@ class Chatbot:
         if guarded:
             from chatbot.ethics import EthicsFilter
             from chatbot.policy import Policy
+            from chatbot.reactions import ReactionReader
             from chatbot.topics import TopicDetector
 
             embedder = bot.steerer.embedder
-            bot.policy = Policy.shipped(TopicDetector.load(embedder=embedder))
+            bot.policy = Policy.shipped(
+                TopicDetector.load(embedder=embedder), ReactionReader.load(embedder=embedder)
+            )
             bot.ethics = EthicsFilter.load(embedder=embedder)
         return bot
 
@@ -329,6 +334,7 @@ class Chatbot:
                 for group, candidates in enumerate(worded)
             ]
             clock.lap("steering")
+        worded = self._suited(batch, worded)
         worded = self._rated(batch, worded, request.ranking)
         clock.lap("coherence")
         judged = self._judged(batch, worded)
@@ -342,6 +348,18 @@ class Chatbot:
                 turn.steering = steering.trace(group, chosen.row)
                 turn.notes += steering.notes(group, chosen.row)
         clock.lap("ranking")
+
+    def _suited(
+        self, batch: Sequence[_Turn], worded: list[list[Candidate]]
+    ) -> list[list[Candidate]]:
+        """The candidates with a fit that tells how far they react as the topic rules prefer."""
+        told = []
+        for turn, group in zip(batch, worded, strict=True):
+            suits = None
+            if self.policy is not None and turn.decision is not None:
+                suits = self.policy.suits(turn.decision.fired, [one.text for one in group])
+            told.append(group if suits is None else list(map(fit_with, group, suits)))
+        return told
 
     def _rated(
         self, batch: Sequence[_Turn], worded: list[list[Candidate]], ranking: Ranking

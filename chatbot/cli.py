@@ -42,6 +42,9 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read pickled weights where there are no others.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[
+    str, typer.Option(help="auto, float32, bfloat16, float16; int8 for half the memory on a CPU.")
+]
 Seed = Annotated[int | None, typer.Option(help="Repeats a reply; drawn anew if left out.")]
 Candidates = Annotated[int, typer.Option(help="Replies drawn, of which the best is given.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest piece every time.")]
@@ -87,6 +90,7 @@ def respond(
     prompt_format: PromptFormat = None,
     allow_pickle: AllowPickle = False,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
     top_k: TopK = _SAMPLING.top_k,
@@ -103,8 +107,9 @@ def respond(
     if seed is not None:
         check_seed(seed)
     bot = _load(
-        model, device, bag, guarded=guarded, prompt_format=prompt_format, allow_pickle=allow_pickle
-    )
+        model, device, bag, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
     reply = bot.respond(text, controls=asked, seed=seed, sampling=sampling, ranking=ranking)
     if as_json:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False, indent=1))
@@ -121,6 +126,7 @@ def chat(
     prompt_format: PromptFormat = None,
     allow_pickle: AllowPickle = False,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
     top_k: TopK = _SAMPLING.top_k,
@@ -139,8 +145,9 @@ def chat(
         sys.stdin.reconfigure(errors="replace")  # a broken byte does not end the chat
     typer.echo("Loading the bot ...", err=True)
     bot = _load(
-        model, device, bag, guarded=guarded, prompt_format=prompt_format, allow_pickle=allow_pickle
-    )
+        model, device, bag, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
     bot.check(asked)
     conversation = bot.conversation(
         controls=asked, sampling=sampling, ranking=Ranking(novelty=novelty, coherence=coherence)
@@ -153,7 +160,7 @@ def chat(
 def doctor(
     model: Model = None,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    dtype: Dtype = "auto",
     prompt_format: PromptFormat = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
@@ -299,6 +306,7 @@ def _load(
     device: str,
     bags: Sequence[Path],
     *,
+    dtype: str,
     guarded: bool,
     prompt_format: str | None,
     allow_pickle: bool,
@@ -309,7 +317,7 @@ def _load(
 
     transformers_logging.disable_progress_bar()
     bot = Chatbot.load(
-        model, device=device, guarded=guarded, prompt_format=prompt_format,
+        model, device=device, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
         allow_pickle=allow_pickle,
     )  # fmt: skip
     for file in bags:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import InputError, ModelError, reason_of
-from chatbot.example_set import Encoder
+from chatbot.example_set import Encoder, product
 from chatbot.ngrams import LEAST_HANGUL, hangul_share
 
 Floats = NDArray[np.float32]
@@ -95,14 +95,14 @@ class Network:
     def contexts(self, contexts: Contexts) -> Floats:
         """(C, D) of length 1, to be multiplied with replies."""
         turns = np.stack([contexts.last, contexts.before, contexts.earlier], 1)  # (C, 3, D)
-        hidden = np.maximum(turns.reshape(len(turns), -1) @ self.tensors["context_in"], 0)
+        hidden = np.maximum(product(turns.reshape(len(turns), -1), self.tensors["context_in"]), 0)
         mixed = np.einsum("ctd,t->cd", turns, self.tensors["mix"])
-        return _unit(mixed + hidden @ self.tensors["context_out"])
+        return _unit(mixed + product(hidden, self.tensors["context_out"]))
 
     def replies(self, vectors: Floats) -> Floats:
         """(n, D) of length 1."""
-        hidden = np.maximum(vectors @ self.tensors["reply_in"], 0)
-        return _unit(vectors + hidden @ self.tensors["reply_out"])
+        hidden = np.maximum(product(vectors, self.tensors["reply_in"]), 0)
+        return _unit(vectors + product(hidden, self.tensors["reply_out"]))
 
     def match(self, contexts: Floats, replies: Floats, language: str) -> Floats:
         """(n,) how much better each reply fits its context than others', in nats.
@@ -112,7 +112,7 @@ class Network:
         """
         scale = float(self.tensors["scale"][0])
         here = scale * np.einsum("nd,nd->n", contexts, replies)
-        elsewhere = scale * (replies @ self.tensors[f"bank_{language}"].T)  # (n, M)
+        elsewhere = scale * product(replies, self.tensors[f"bank_{language}"].T)  # (n, M)
         most = elsewhere.max(1)
         return here - most - np.log(np.exp(elsewhere - most[:, None]).mean(1))
 

@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 
 from chatbot.backbone import Backbone
+from chatbot.even_rows import even_rows
 from chatbot.types import Finish, Progress, Sampling
 
 if TYPE_CHECKING:
     from chatbot.perturbation import Perturbation
     from chatbot.steering import Steering
-
-MOST_KEPT = 0.9
-"""Rows leave the batch when at most this share stays: the state of the others is copied then, and
-CPUs prepare their kernels anew for each size of batch."""
 
 
 @dataclass(slots=True)
@@ -104,8 +101,8 @@ def draw(
                 break
 
             # 5. Rows that are done leave the batch, be they many of one conversation.
-            kept = [row for row, one in enumerate(decoded) if one.finish == "stopped"]
-            if len(kept) <= MOST_KEPT * len(decoded):
+            kept = _staying(decoded)
+            if len(kept) < len(decoded):
                 decoded = [decoded[row] for row in kept]
                 rows = torch.tensor(kept, device=backbone.device)
                 backbone.keep_rows(state, rows)
@@ -168,6 +165,23 @@ def _note(
             one.finish = "end"
         elif is_last:
             one.finish = "length"
+
+
+def _staying(decoded: Sequence[Drawn]) -> list[int]:
+    """Rows to go on with: all that are not done, and as many others as make an even number.
+
+    Leaving copies the state of those who stay, and CPUs prepare their kernels anew for each number.
+    """
+    n_drawn = sum(one.finish == "stopped" for one in decoded)
+    room = even_rows(n_drawn) - n_drawn
+    kept = []
+    for row, one in enumerate(decoded):
+        if one.finish == "stopped":
+            kept.append(row)
+        elif room:
+            kept.append(row)
+            room -= 1
+    return kept
 
 
 def _as_told(backbone: Backbone, decoded: list[Drawn], ids: list[int]) -> list[int]:

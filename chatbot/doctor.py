@@ -62,10 +62,11 @@ def examine(load: "Callable[[], Backbone]") -> Iterator[Check]:
 
 def _described(backbone: "Backbone", seconds: float) -> str:
     model = backbone.model
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtypes = {str(one.dtype).removeprefix("torch.") for one in model.parameters()}
     return (
         f"{backbone.identity['name']}, a {model.config.model_type} of "
-        f"{model.num_parameters() / 1e6:.1f} million weights, {dtype} on {backbone.device}, "
+        f"{model.num_parameters() / 1e6:.1f} million weights, {' and '.join(sorted(dtypes))}, "
+        f"{model.get_memory_footprint() / 1e6:.0f} MB on {backbone.device}, "
         f"digest {backbone.identity['digest'][:12]}, in {seconds:.1f} s"
     )
 

@@ -1,9 +1,9 @@
 """How risky a reply is and of which kind, out of its vectors and its own words.
 
 Three learned parts: a linear one over hashed parts of words, one of the same kind for replies that
-answer a turn, and a small network over sentence vectors, which knows the meaning. Runs in numpy;
-knows neither the encoder nor how it was trained (`chatbot.training.ethics`). What a fourth part
-finds, which reads reply and turn together (`chatbot.turn_reader`), can be weighed in.
+answer a turn, and a small network over sentence vectors, which knows the meaning. Knows neither the
+encoder nor how it was trained (`chatbot.training.ethics`). What a fourth part finds, which reads
+reply and turn together (`chatbot.turn_reader`), can be weighed in.
 
 Shapes: `n` replies, `D` dimensions of a vector, `C` categories, `F` features of the network, `P`
 the parts: network, words, words of answers, and the reader where it was asked.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from chatbot.embedding import Vectors
 from chatbot.errors import ModelError, reason_of
+from chatbot.example_set import product
 from chatbot.exemplars import CATEGORIES
 from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
 
@@ -139,8 +140,8 @@ class Probe:
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n,) and (n, C) of (n, F)."""
-        hidden = np.maximum(features @ self.in_weight + self.in_bias, 0)
-        out = hidden @ self.out_weight + self.out_bias
+        hidden = np.maximum(product(features, self.in_weight) + self.in_bias, 0)
+        out = product(hidden, self.out_weight) + self.out_bias
         return out[:, 0], out[:, 1:]
 
     def word_scores(self, reply: str, user: str) -> NDArray[np.float32]:
@@ -211,7 +212,7 @@ def _bank_likeness(
     replies: Vectors, banks: NDArray[np.float16], groups: Sequence[int]
 ) -> NDArray[np.float32]:
     """(n, 2 C): mean cosine to the nearest of each group."""
-    likeness = replies @ banks.T.astype(np.float32)  # (n, m)
+    likeness = product(replies, banks.T)  # (n, m)
     group_of = np.asarray(groups)
     near = np.zeros((len(replies), 2 * len(CATEGORIES)), np.float32)
     for group in np.unique(group_of):

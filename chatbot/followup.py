@@ -51,6 +51,12 @@ class FollowUp:
             raise ModelError(f"{path} cannot be read as lists of words: {error}") from error
         return cls(weights, words)
 
+    def own_words(self, text: str) -> int:
+        """How many words of a message say something by themselves; none of "And why is that?"."""
+        lists = self.words
+        empty = lists["function"] | lists["back"] | lists["connect"]
+        return sum(word not in empty for word in _spoken(text))
+
     def features(
         self, text: str, vector: NDArray[np.float32], earlier: NDArray[np.float32]
     ) -> dict[str, float]:
@@ -60,11 +66,7 @@ class FollowUp:
             vector: (D,) unit vector of the text.
             earlier: (n, D) unit vectors of the turns it may go on with, at least one.
         """
-        words = [word for word in split_words(text) if any(map(str.isalnum, word))]
-        lists = self.words
-        own = sum(
-            word not in lists["function"] | lists["back"] | lists["connect"] for word in words
-        )
+        words, lists, own = _spoken(text), self.words, self.own_words(text)
         spaced = " ".join(words)
         return {
             "bias": 1.0,
@@ -82,3 +84,7 @@ class FollowUp:
         """That the message goes on with the subject of the earlier turns."""
         features = self.features(text, vector, earlier)
         return 1 / (1 + math.exp(-sum(self.weights[name] * features[name] for name in FEATURES)))
+
+
+def _spoken(text: str) -> list[str]:
+    return [word for word in split_words(text) if any(map(str.isalnum, word))]

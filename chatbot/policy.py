@@ -15,9 +15,13 @@ from chatbot.controls import Controls, ControlsLike, Schedule, as_controls
 from chatbot.errors import InputError
 
 if TYPE_CHECKING:
+    from chatbot.reactions import ReactionReader
     from chatbot.topics import TopicDetector, Topics
 
 SHIPPED = Path(__file__).with_name("rules") / "policy.json"
+
+REACTIONS = ("disapproves", "approves", "sympathises", "takes_side")
+"""What a reply can do with what was said; `chatbot.reactions` reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,13 @@ class Change:
     Attributes:
         set: attribute -> strength, in place of what was asked.
         aside: attributes that are not asked for while the rule holds.
+        prefer: reaction of `chatbot.reactions` -> how much it is wanted of a reply, -1 to 1; the
+            ranking prefers candidates that react so.
     """
 
     set: Mapping[str, float] = field(default_factory=dict)
     aside: tuple[str, ...] = ()
+    prefer: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Rule:
         if not self.reason.get("en"):
             raise InputError(f'the rule {self.name} has no reason; give {{"en": "..."}}')
         Controls(self.change.set)  # refuses strengths out of range
+        _check_reactions(self.name, self.change.prefer)
         both = sorted(self.change.set.keys() & set(self.change.aside))
         if both:
             raise InputError(
@@ -101,11 +109,21 @@ class Decision:
 
 
 class Policy:
-    """Rules with the detector that they ask; safe to share by threads, never changed."""
+    """Rules with the detector that they ask; safe to share by threads, never changed.
 
-    def __init__(self, rules: Sequence[Rule], detector: "TopicDetector"):
+    Attributes:
+        reactions: reads how replies react; None leaves out what rules prefer.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        detector: "TopicDetector",
+        reactions: "ReactionReader | None" = None,
+    ):
         self.rules = tuple(rules)
         self.detector = detector
+        self.reactions = reactions
         _check_names(self.rules)
         for rule in self.rules:
             if rule.detector not in detector.detectors:
@@ -115,16 +133,26 @@ class Policy:
                 )
 
     @classmethod
-    def shipped(cls, detector: "TopicDetector | None" = None) -> "Policy":
+    def shipped(
+        cls,
+        detector: "TopicDetector | None" = None,
+        reactions: "ReactionReader | None" = None,
+    ) -> "Policy":
         """The rules that come with the bot."""
-        return cls.load(SHIPPED, detector)
+        return cls.load(SHIPPED, detector, reactions)
 
     @classmethod
-    def load(cls, file: str | Path, detector: "TopicDetector | None" = None) -> "Policy":
+    def load(
+        cls,
+        file: str | Path,
+        detector: "TopicDetector | None" = None,
+        reactions: "ReactionReader | None" = None,
+    ) -> "Policy":
         """The rules of a file in the form of `rules/policy.json`.
 
         Args:
             detector: None loads the shipped one.
+            reactions: what the rules prefer is read with; None leaves it out.
 
         Raises:
             InputError: the file is no policy; the message names the place.
@@ -132,12 +160,12 @@ class Policy:
         """
         from chatbot.topics import TopicDetector
 
-        return cls(read_rules(file), detector or TopicDetector.load())
+        return cls(read_rules(file), detector or TopicDetector.load(), reactions)
 
     def with_rule(self, rule: Rule) -> "Policy":
         """The policy with one more rule, or with `rule` in place of its namesake."""
         others = [one for one in self.rules if one.name != rule.name]
-        return Policy([*others, rule], self.detector)
+        return Policy([*others, rule], self.detector, self.reactions)
 
     def without(self, name: str) -> "Policy":
         """The policy with a rule switched off.
@@ -151,6 +179,7 @@ class Policy:
         return Policy(
             [replace(one, is_on=False) if one.name == name else one for one in self.rules],
             self.detector,
+            self.reactions,
         )
 
     def attributes(self) -> set[str]:
@@ -176,6 +205,22 @@ class Policy:
                 conversations, controls, self.detector.read_many(conversations), strict=True
             )
         ]
+
+    def suits(self, fired: Sequence[Fired], replies: Sequence[str]) -> list[float] | None:
+        """How far each reply reacts as the rules that fired prefer, 0 to 1; None without a wish.
+
+        The sum of the wished reactions' probabilities less that of the unwished ones; where only
+        reactions are unwished, 1 less these.
+        """
+        wanted: dict[str, float] = {}
+        for rule in fired:  # what a surer rule prefers, a less sure one leaves as it is
+            wanted = {**rule.change.prefer, **wanted}
+        if self.reactions is None or not wanted:
+            return None
+        weights = [wanted.get(name, 0.0) for name in REACTIONS]
+        start = max(0.0, 1 - sum(weight for weight in weights if weight > 0))
+        sums = start + self.reactions.read(replies) @ weights
+        return [min(1.0, max(0.0, float(value))) for value in sums]
 
     def _decide(self, turns: Sequence[str], asked: Controls, topics: "Topics") -> Decision:
         from chatbot.ngrams import hangul_share  # late: it imports numpy, `import chatbot` does not
@@ -241,6 +286,7 @@ def read_rules(file: str | Path) -> tuple[Rule, ...]:
     class ToldChange(Told):
         set: dict[str, float] = Field(default_factory=dict)
         aside: list[str] = Field(default_factory=list)
+        prefer: dict[str, float] = Field(default_factory=dict)
 
     class ToldRule(Told):
         name: str
@@ -258,7 +304,8 @@ def read_rules(file: str | Path) -> tuple[Rule, ...]:
         rules = tuple(
             Rule(
                 one.name, one.detector, one.threshold,
-                Change(one.change.set, tuple(one.change.aside)), one.reason, one.is_on,
+                Change(one.change.set, tuple(one.change.aside), one.change.prefer), one.reason,
+                one.is_on,
             )
             for one in told.rules
         )  # fmt: skip
@@ -281,6 +328,15 @@ def _json(file: Path) -> Any:
         raise InputError(f"cannot be read ({error}); give a JSON file of rules") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{error}; expected JSON") from error
+
+
+def _check_reactions(name: str, prefer: Mapping[str, float]) -> None:
+    for reaction, weight in prefer.items():
+        if reaction not in REACTIONS or not -1 <= weight <= 1:
+            raise InputError(
+                f"the rule {name} prefers {reaction} at {weight}; give a weight from -1 to 1 for "
+                f"one of {', '.join(REACTIONS)}"
+            )
 
 
 def _check_names(rules: Sequence[Rule]) -> None:

@@ -82,20 +82,27 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     encoder: Encoder = None,
 ) -> None:
-    """Train the detector of topics; print its scores on the sources held back.
+    """Train the detector of topics and the reader of reactions; print the detector's scores.
 
-    A detector fits one text encoder only.
+    The scores are of the sources held back. Both fit one text encoder only.
     """
     from chatbot.embedding import Embedder
     from chatbot.topics import own_detector
     from chatbot.training.folders import replace_folder
+    from chatbot.training.reactions import read_reactions, train_reactions
     from chatbot.training.topics import train_detector
 
     quiet_libraries()
     embedder = Embedder.load(encoder)
     out = out or own_detector(embedder.identity["digest"])
     probe, card = train_detector(data, held_back, embedder, seed=seed)
-    replace_folder(out, lambda folder: probe.save(folder, card))
+    reactions, card["reactions"] = train_reactions(read_reactions(), embedder, seed=seed)
+
+    def write(folder: Path) -> None:
+        probe.save(folder, card)
+        reactions.save(folder)
+
+    replace_folder(out, write)
     typer.echo(f"{card['examples']} examples, temperature {probe.temperature:.2f}, see {out}")
     read = "  ".join(f"{topic} {value:g}" for topic, value in card["thresholds"].items())
     typer.echo(f"thresholds for {SHIPPED.name}: {read}")
@@ -123,6 +130,7 @@ def gather(
 def _described(rule: Rule) -> str:
     change = [f"sets {_strengths(rule.change.set)}"] if rule.change.set else []
     change += [f"puts {', '.join(rule.change.aside)} aside"] if rule.change.aside else []
+    change += [f"prefers {_strengths(rule.change.prefer)}"] if rule.change.prefer else []
     state = "" if rule.is_on else " (off)"
     return (
         f"{rule.name}{state}: {rule.detector} from {rule.threshold:g} on; "

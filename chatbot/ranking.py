@@ -25,6 +25,9 @@ _SENTENCE_END = re.compile(r"[.!?…]+")
 _MOST_SAME_TRIGRAMS = 2
 _LEAST_HANGUL = 0.7
 
+SUIT_SHARE = 0.75
+"""Of the fit where a topic rule prefers a reaction, what that reaction makes up."""
+
 
 def words(text: str) -> list[str]:
     """Words in lower case, punctuation left out; Korean by eojeol."""
@@ -100,6 +103,12 @@ def _sentences(text: str) -> set[str]:
     """Those of a turn that are longer than a yes, as words in lower case."""
     parts = (" ".join(words(part)) for part in _SENTENCE_END.split(text))
     return {part for part in parts if len(part) > (2 if hangul_share(part) else 4)}
+
+
+def fit_with(candidate: Candidate, suits: float) -> Candidate:
+    """The candidate with a fit that counts how far it reacts as topic rules prefer, 0 to 1."""
+    shown = suits if candidate.fit is None else candidate.fit
+    return replace(candidate, fit=SUIT_SHARE * suits + (1 - SUIT_SHARE) * shown)
 
 
 def _said(text: str) -> list[str]:

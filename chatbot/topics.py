@@ -32,6 +32,10 @@ NONE = "none"
 CRIME = "crime"
 CRIME_DEED = "crime_deed"
 CRIME_VICTIM = "crime_victim"
+SIDES = ("deed", "victim", "subject")
+"""Of crime: the person did, plans or asks how to do it; suffered or saw it; or only talks of it, as
+of the news, the law or history."""
+
 RETRAIN = "train one with `chatbot policy train --data FILE --out FOLDER`"
 RETRAIN_FOR = "train one with `chatbot policy train --encoder {name} --data FILE`"
 """For another encoder; it is found again by that encoder's digest."""
@@ -45,6 +49,12 @@ def own_detector(digest: str) -> Path:
     return own_folder("topics", digest)
 
 
+def detector_folder(digest: str) -> Path:
+    """Where the detector for a text encoder lies: trained on this machine, else the shipped one."""
+    own = own_detector(digest)
+    return own if own.is_dir() else SHIPPED
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """What the last turn of a conversation is about.
@@ -52,11 +62,13 @@ class Topics:
     Attributes:
         probabilities: topic -> probability; they sum to 1, `none` is one of them.
         victim: of messages about crime, the probability that the person suffered or saw it.
+        subject: of the same, that the person only talks of crime; what is left is for a deed.
         carried: the share of `probabilities` that comes from earlier turns.
     """
 
     probabilities: Mapping[str, float]
     victim: float = 0.0
+    subject: float = 0.0
     carried: float = 0.0
 
     @property
@@ -71,7 +83,7 @@ class Topics:
             InputError: there is no such detector; the message lists them.
         """
         if detector == CRIME_DEED:
-            return self.probabilities[CRIME] * (1 - self.victim)
+            return self.probabilities[CRIME] * (1 - self.victim - self.subject)
         if detector == CRIME_VICTIM:
             return self.probabilities[CRIME] * self.victim
         if detector not in self.probabilities:
@@ -87,8 +99,8 @@ class Probe:
     Attributes:
         topics: names of the K topics.
         hidden_weight: (H, D) and hidden_bias: (H,), from a vector to the hidden units.
-        out_weight: (K + 1, H) and out_bias: (K + 1,); the last output is the victim's.
-        parts_weight: (buckets, K + 1), summed over the parts of a text.
+        out_weight: (K + 3, H) and out_bias: (K + 3,); the last outputs are of `SIDES`.
+        parts_weight: (buckets, K + 3), summed over the parts of a text.
         parts_rarity: (buckets,), how much a part counts beside the others of its text.
         temperature: divides the logits; calibrated on texts held back.
         encoder: digest of the encoder whose vectors it was trained on.
@@ -107,17 +119,18 @@ class Probe:
     follow_up: Mapping[str, float]
 
     def read(self, vectors: Array, texts: Sequence[str]) -> tuple[Array, Array]:
-        """Probabilities of the topics, (n, K), and of being a victim, (n,).
+        """Probabilities of the topics, (n, K), and of the sides of crime, (n, 3).
 
         Args:
             vectors: (n, D) unit vectors of the texts.
         """
         hidden = np.maximum(seen(vectors, texts) @ self.hidden_weight.T + self.hidden_bias, 0)
-        logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 1)
+        logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 3)
         for row, text in enumerate(texts):
             parts = text_parts(text, len(self.parts_weight))
             logits[row] += parts_scales(parts, self.parts_rarity) @ self.parts_weight[parts]
-        return _softmax(logits[:, :-1] / self.temperature), _sigmoid(logits[:, -1])
+        n = len(self.topics)
+        return _softmax(logits[:, :n] / self.temperature), _softmax(logits[:, n:])
 
     def save(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Writes model.safetensors, in 16 bits, and config.json with `card` beside the names."""
@@ -155,6 +168,8 @@ class Probe:
                 follow_up={name: float(config["follow_up"][name]) for name in FEATURES},
                 **{name: tensors[name].astype(np.float32) for name in _TENSORS},
             )
+            if len(probe.out_bias) != len(probe.topics) + len(SIDES):
+                raise ValueError("its weights are of another version")
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             why = reason_of(error)
             raise ModelError(
@@ -215,10 +230,7 @@ class TopicDetector:
         from chatbot.embedding import Embedder
 
         embedder = embedder or Embedder.load()
-        if folder is None:
-            own = own_detector(embedder.identity["digest"])
-            folder = own if own.is_dir() else SHIPPED
-        probe = Probe.load(Path(folder))
+        probe = Probe.load(Path(folder or detector_folder(embedder.identity["digest"])))
         return cls(probe, embedder, FollowUp.load(probe.follow_up))
 
     @property
@@ -247,16 +259,16 @@ class TopicDetector:
         if not texts:
             return []
         vectors = self.embedder.encode(texts)
-        probabilities, victims = self.probe.read(vectors, texts)
+        probabilities, sides = self.probe.read(vectors, texts)
         place = {text: row for row, text in enumerate(texts)}
         read = []
         for turns in recent:
             rows = [place[turn] for turn in turns]
-            read.append(self._follow(turns, vectors[rows], probabilities[rows], victims[rows]))
+            read.append(self._follow(turns, vectors[rows], probabilities[rows], sides[rows]))
         return read
 
     def _follow(
-        self, turns: Sequence[str], vectors: Array, probabilities: Array, victims: Array
+        self, turns: Sequence[str], vectors: Array, probabilities: Array, sides: Array
     ) -> Topics:
         """The topics after the last turn, passed on from turn to turn as far as each goes on.
 
@@ -265,35 +277,33 @@ class TopicDetector:
         """
         none = self.probe.topics.index(NONE)
         first = (len(turns) - 1) % 2  # the person's turns are this one and every second behind it
-        topics, victim, carried = probabilities[first], float(victims[first]), 0.0
+        topics, side, carried = probabilities[first], sides[first], 0.0
         for row in range(first + 2, len(turns), 2):
-            topics, victim = _pass_on(
-                probabilities[row - 1], float(victims[row - 1]), topics, victim, none
-            )
+            topics, side = _pass_on(probabilities[row - 1], sides[row - 1], topics, side, none)
             goes_on = self.follow_up.probability(turns[row], vectors[row], vectors[row - 2 : row])
-            carried = float(goes_on * probabilities[row, none] * (1 - topics[none]))
+            own = probabilities[row]
+            if not self.follow_up.own_words(turns[row]):  # a topic read in it would be chance
+                own = np.eye(len(own), dtype=np.float32)[none]
+            carried = float(goes_on * own[none] * (1 - topics[none]))
             before = goes_on * topics
             before[none] = 1 - goes_on * (1 - topics[none])
-            topics, victim = _pass_on(probabilities[row], float(victims[row]), before, victim, none)
+            topics, side = _pass_on(own, sides[row], before, side, none)
         named = {name: float(value) for name, value in zip(self.probe.topics, topics, strict=True)}
-        return Topics(named, victim=victim, carried=carried)
+        victim, subject = (float(side[SIDES.index(name)]) for name in ("victim", "subject"))
+        return Topics(named, victim=victim, subject=subject, carried=carried)
 
 
 def _pass_on(
-    topics: Array, victim: float, before: Array, victim_before: float, none: int
-) -> tuple[Array, float]:
-    """Topics whose `none` is shared out as it was before; the victim's probability likewise."""
+    topics: Array, side: Array, before: Array, side_before: Array, none: int
+) -> tuple[Array, Array]:
+    """Topics whose `none` is shared out as it was before; the sides of crime likewise."""
     after = topics + topics[none] * before
     after[none] = topics[none] * before[none]
     own, inherited = 1 - topics[none], topics[none] * (1 - before[none])
     weight = own / (own + inherited) if own + inherited > 0 else 1.0
-    return after, float(weight * victim + (1 - weight) * victim_before)
+    return after, weight * side + (1 - weight) * side_before
 
 
 def _softmax(logits: Array) -> Array:
     raised = np.exp(logits - logits.max(1, keepdims=True))
     return raised / raised.sum(1, keepdims=True)
-
-
-def _sigmoid(logits: Array) -> Array:
-    return (1 / (1 + np.exp(-logits))).astype(np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError, reason_of
-from chatbot.pair_reading import Ids, PairNetwork, rows_of
+from chatbot.pair_reading import Ids, PairNetwork, is_bfloat16_native, rows_of
 
 if TYPE_CHECKING:
     from transformers import BertModel
@@ -71,6 +71,8 @@ class TurnReader(PairNetwork):
         with torch.no_grad():
             for name, parameter in expected.items():
                 parameter.copy_(changed[name].float())
+        if is_bfloat16_native():
+            reader.keep_in_bfloat16()
         return reader.eval().requires_grad_(False)
 
     def save(self, folder: Path) -> None:
@@ -91,7 +93,8 @@ class TurnReader(PairNetwork):
                 room = _MAX_ROW - len(context)
             groups[-1][1].append(part)
             room -= len(part)
-        odds = [self(rows_of([group])) for group in groups]
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native()):
+            odds = [self(rows_of([group])) for group in groups]
         return torch.cat(odds).numpy() if odds else np.zeros(0, np.float32)
 
     def turn_ids(self, text: str) -> Ids:

@@ -50,7 +50,8 @@ class Ranking:
 
     score = (log p(reply | context) - novelty * log p(reply | no context)) / length^length_power
             + coherence * (how well it answers, in nats of `chatbot.coherence`)
-            + fit * (how far the candidate shows the attributes asked for)
+            + fit * (how far the candidate shows the attributes asked for, and reacts as the topic
+              rules that fired prefer)
             - monotony * (how often it does again what the bot has just done)
             - risk * (how unethical the filter holds it, 0 to 1)
 
@@ -148,8 +149,8 @@ class Candidate:
         log_likelihood: log p(token_ids | context) in nats, of the model untouched by temperature.
         log_likelihood_alone: the same without any context; None when novelty was 0.
         coherence: how well it answers, in nats; None when the ranking gave it no weight.
-        fit: how far it shows what the controls ask, from 0 to 1, weighted by the strengths; None
-            where they ask nothing.
+        fit: how far it shows what the controls ask, from 0 to 1, weighted by the strengths, and
+            reacts as the topic rules that fired prefer; None where nothing is asked.
         monotony: how often it does again what the bot has just done; see `Ranking`.
         share: of the strengths asked for, that it was drawn with; None where nothing is asked.
         score: what the ranking sorts by; None before ranking.

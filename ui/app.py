@@ -23,7 +23,6 @@ from ui.panel_wiring import (
     PRIVATE,
     PanelState,
     panel_picture,
-    preset_choices,
     read_panel_state,
     wire_comparison,
     wire_labelling,
@@ -136,6 +135,12 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
             return [gr.skip()] * len(page.drawn)
         return _picture(service, read_visitor(kept), screen, _Beside(**beside))
 
+    def changed(kept: Any, before: Screen, after: Screen | None, **beside: Any) -> list[Any]:
+        """The picture after a press; the composer is another one's only at an edit."""
+        if after is not None and after.editing_id != before.editing_id:
+            beside["draft"] = handlers.edited_text(service, read_visitor(kept), after)
+        return picture(kept, after, **beside)
+
     def set_to(values: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(page.settings, values, strict=True))
 
@@ -143,7 +148,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         visitor = read_visitor(kept, request.headers.get("accept-language", ""))
         screen = handlers.arrive(service, visitor)
         return [
-            *_picture(service, visitor, screen, _Beside(draft="")),
+            *_picture(service, visitor, screen, _Beside()),
             *labels_of(page, screen),
             visitor.language,
         ]
@@ -152,10 +157,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         """The settings as the visitor left them."""
         values, own = read_panel_state(kept_panel)
         now = PanelState(read_visitor(kept), screen, values, own)
-        return [
-            *(values[name] for name in page.settings), *panel_picture(service, now),
-            preset_choices(service, own, None),
-        ]  # fmt: skip
+        return [*(values[name] for name in page.settings), *panel_picture(service, now)]
 
     def send(kept: Any, screen: Screen, draft: str, *values: Any) -> Iterator[Any]:
         visitor = read_visitor(kept)
@@ -181,11 +183,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
             yield picture(kept, screen, seed=action.value, tab="settings")
         else:
             after = handlers.on_message(service, visitor, screen, action)
-            draft = None
-            if after is not None and after.editing_id != screen.editing_id:
-                draft = handlers.edited_text(service, visitor, after)
-            tab = "reply" if action.do == "inspect" else None
-            yield picture(kept, after, draft=draft, tab=tab)
+            yield changed(kept, screen, after, tab="reply" if action.do == "inspect" else None)
 
     def press_chat(kept: Any, screen: Screen, event: gr.EventData) -> Any:
         try:
@@ -193,15 +191,11 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         except InputError:
             return picture(kept, screen)
         after = handlers.on_conversation(service, read_visitor(kept), screen, action)
-        leaves_edit = after is not None and after.editing_id != screen.editing_id
-        return picture(kept, after, draft="" if leaves_edit else None)
+        return changed(kept, screen, after)
 
-    def act(
-        handler: Callable[..., Screen | None], clears_draft: bool = False
-    ) -> Callable[..., Any]:
+    def act(handler: Callable[..., Screen | None]) -> Callable[..., Any]:
         def run(kept: Any, screen: Screen, *values: Any) -> Any:
-            after = handler(service, read_visitor(kept), screen, *values)
-            return picture(kept, after, draft="" if clears_draft else None)
+            return changed(kept, screen, handler(service, read_visitor(kept), screen, *values))
 
         return run
 
@@ -220,7 +214,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
             after = handlers.bring_in(service, read_visitor(kept), screen, path)
         finally:
             Path(path).unlink()  # Gradio's copy, or the chats would outlive their deletion
-        return picture(kept, after, draft="")
+        return changed(kept, screen, after)
 
     relabelled = [page.brand, *(component for component, _ in page.labels), page.editing_told]
     settings = list(page.settings.values())
@@ -230,10 +224,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     }  # fmt: skip
 
     arrival = demo.load(arrive, [page.kept], [*page.drawn, *relabelled, page.language], **LIGHT)
-    arrival.then(
-        arrive_at_panel, [*seen, page.kept_panel], [*settings, *page.panel_drawn, page.preset],
-        **LIGHT,
-    )  # fmt: skip
+    arrival.then(arrive_at_panel, [*seen, page.kept_panel], [*settings, *page.panel_drawn], **LIGHT)
     demo.load(None, None, [page.theme], js="() => window.theme()", **PRIVATE)
     page.theme.input(None, [page.theme], None, js="(name) => window.setTheme(name)", **PRIVATE)
     sent = page.draft.submit(
@@ -246,8 +237,8 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         lambda kept, screen: picture(kept, handlers.stop(service, screen)), seen, page.drawn,
         **LIGHT,
     )  # fmt: skip
-    page.leave_edit.click(act(handlers.leave_edit, clears_draft=True), seen, page.drawn, **LIGHT)
-    begun = page.new.click(act(handlers.begin, clears_draft=True), seen, page.drawn, **LIGHT)
+    page.leave_edit.click(act(handlers.leave_edit), seen, page.drawn, **LIGHT)
+    begun = page.new.click(act(handlers.begin), seen, page.drawn, **LIGHT)
     opened = page.chats.click(press_chat, seen, page.drawn, **LIGHT)
     # Not `input`, which comes before the value that it tells of.
     page.search.change(

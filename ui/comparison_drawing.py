@@ -3,7 +3,8 @@
 from html import escape
 
 from ui.comparing import SWEEP, Answer, Comparison
-from ui.markup import TIMES, Sayer, bullets, hue, icon, number
+from ui.markup import TIMES, Sayer, bullets, hue, notice, number, problem, progress
+from ui.notes import said
 from ui.plots import Curve, curves
 
 
@@ -22,44 +23,47 @@ def comparison_html(now: Comparison, say: Sayer) -> str:
 
 def _told(now: Comparison, say: Sayer) -> str:
     if now.problem:
-        return f'<div class="problem" role="alert">{icon("alert")}{escape(now.problem)}</div>'
+        return problem(now.problem)
     if now.key is not None:
-        return (
-            '<div class="status" role="status"><span class="dots"><i></i><i></i><i></i></span>'
-            f"<span>{escape(now.progress)}</span></div>"
-        )
-    if now.notice:
-        return f'<div class="status" role="status">{escape(now.notice)}</div>'
-    return "" if now.answers else f'<p class="hint">{say("compare_hint")}</p>'
+        return progress(now.progress)
+    return notice(now.notice) if now.notice else ""
 
 
 def _pair(now: Comparison, say: Sayer) -> str:
-    """Base on the left, steered on the right."""
-    heads = ("base", "steered")
+    """Base on the left, steered on the right, and what was measured of both below."""
     sides = "".join(
         f'<div class="side"><h4>{say(head)}</h4>'
-        f'<div class="words" dir="auto">{escape(answer.text)}</div>'
-        f"{_readings(answer, say)}{_cost(answer, now.answers[0], say)}"
-        f"{bullets(map(escape, answer.notes))}</div>"
-        for head, answer in zip(heads, now.answers, strict=False)
+        f'<div class="words" dir="auto">{escape(answer.text)}</div></div>'
+        for head, answer in zip(("base", "steered"), now.answers, strict=False)
     )
-    same = ""
-    if len(now.answers) == 2 and now.answers[0].text == now.answers[1].text:
-        same = f'<p class="more">{say("same_reply")}</p>'
-    return f'<div class="sides">{sides}</div>{same}'
+    if len(now.answers) < 2:
+        return f'<div class="sides">{sides}</div>'
+    base, steered = now.answers
+    same = f'<p class="more">{say("same_reply")}</p>' if base.text == steered.text else ""
+    notes = bullets(escape(said(say.language, note)) for note in steered.notes)
+    return f'<div class="sides">{sides}</div>{same}{notes}{_measured(base, steered, say)}'
 
 
-def _readings(answer: Answer, say: Sayer) -> str:
-    rows = ""
-    for name, shown in answer.shown.items():
-        told = say("asked_shown", asked=number(answer.asked.get(name, 0.0)), shown=number(shown))
-        rows += f'<div><i class="dot" {hue(name)}></i>{say.attribute(name)} {told}</div>'
-    return f'<div class="readings">{rows}</div>'
+def _measured(base: Answer, steered: Answer, say: Sayer) -> str:
+    """One row for each attribute that is asked for, and one for the perplexity."""
+    rows = "".join(
+        f'<tr><td><i class="dot" {hue(name)}></i>{say.attribute(name)}</td>'
+        f"<td>{number(steered.asked.get(name, 0.0))}</td>"
+        f"<td>{_from_to(base.shown.get(name), shown, 2)}</td></tr>"
+        for name, shown in steered.shown.items()
+    )
+    ratio = number(_ratio(steered, base))
+    cost = f"{_from_to(base.perplexity, steered.perplexity, 1)} ({TIMES}{ratio})"
+    rows += f'<tr title="{say("perplexity_more")}"><td colspan="2">{say("perplexity")}</td>'
+    rows += f"<td>{cost}</td></tr>"
+    heads = f"<th></th><th>{say('asked')}</th><th>{say('shown_both')}</th>"
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _cost(answer: Answer, base: Answer, say: Sayer) -> str:
-    told = say("perplexity", value=number(answer.perplexity, 1), ratio=number(_ratio(answer, base)))
-    return f'<p class="more" title="{say("perplexity_more")}">{told}</p>'
+def _from_to(before: float | None, after: float | None, digits: int) -> str:
+    if before is None and after is None:
+        return number(None)
+    return f"{number(before, digits)} → {number(after, digits)}"
 
 
 def _ratio(answer: Answer, base: Answer) -> float | None:
@@ -91,7 +95,7 @@ def _sweep(now: Comparison, say: Sayer) -> str:
         ticks=ticks, high=float(round(high + 0.45)), label=label,
     )  # fmt: skip
     rows = "".join(
-        _swept(attribute, s, a, answers[0]) for s, a in zip(SWEEP, answers, strict=False)
+        _swept(strength, now, answer, say) for strength, answer in zip(SWEEP, answers, strict=False)
     )
     heads = f"<th>{say('asked')}</th><th>{say('shown')}</th><th>{say('cost')}</th>"
     return (
@@ -100,10 +104,11 @@ def _sweep(now: Comparison, say: Sayer) -> str:
     )
 
 
-def _swept(attribute: str, strength: float, answer: Answer, base: Answer) -> str:
-    notes = " ".join(f"<span>{escape(note)}</span>" for note in answer.notes)
+def _swept(strength: float, now: Comparison, answer: Answer, say: Sayer) -> str:
+    notes = " ".join(f"<span>{escape(said(say.language, note))}</span>" for note in answer.notes)
+    shown = answer.shown.get(now.attribute or "")
     return (
         f'<tr><td><div class="words">{escape(answer.text)}</div><div class="marks">{notes}</div>'
-        f"</td><td>{number(strength)}</td><td>{number(answer.shown.get(attribute))}</td>"
-        f"<td>{TIMES}{number(_ratio(answer, base))}</td></tr>"
+        f"</td><td>{number(strength)}</td><td>{number(shown)}</td>"
+        f"<td>{TIMES}{number(_ratio(answer, now.answers[0]))}</td></tr>"
     )

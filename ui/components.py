@@ -171,6 +171,8 @@ class Page:
         self._set("schedule", gr.Textbox(visible="hidden"))
 
     def _comparing(self) -> None:
+        hint = gr.HTML(elem_classes="hint", apply_default_css=False)
+        self._labelled(hint, value="compare_hint")
         self.compare = self._button("compare_base")
         with gr.Row(elem_classes="joined"):
             self.swept = gr.Dropdown(
@@ -225,7 +227,9 @@ class Page:
     @property
     def panel_drawn(self) -> list[Any]:
         """What `panel_picture` fills."""
-        return [self.kept_panel, self.mix, self.asked, self.schedule, self.preset_json]
+        return [
+            self.kept_panel, self.mix, self.asked, self.schedule, self.preset_json, self.preset,
+        ]  # fmt: skip
 
     @property
     def drawn(self) -> list[Any]:
@@ -251,7 +255,7 @@ def _brand(language: Language) -> str:
     """The title, with the names of buttons that Gradio draws and leaves unnamed, for `page.js`."""
     named = " ".join(
         f'data-{name}="{escape(text(language, name))}"'
-        for name in ("chats", "panel", "send", "stop", "bot", "copied")
+        for name in ("chats", "panel", "send", "stop", "down", "bot", "copied")
     )
     return f'<b data-language="{language}" {named}>{escape(text(language, "title"))}</b>'
 

@@ -4,13 +4,16 @@ Every word that a person or a model wrote goes through `escape`; nothing else pu
 """
 
 import datetime
+from collections.abc import Mapping
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from chatbot.errors import InputError
 from chatbot.store import Conversations, StoredConversation, StoredMessage
 from ui.handlers import Screen
-from ui.markup import Sayer, do, icon, tool
+from ui.markup import Sayer, do, hue, icon, notice, number, problem, progress, tool
+from ui.notes import said
 from ui.texts import text
 
 
@@ -40,37 +43,40 @@ def status_html(screen: Screen, kept: str | None = None) -> str:
     Args:
         kept: why conversations are kept in memory only, in words; None where they are on disk.
     """
+    is_here = screen.told_in == "conversation"
     if screen.answering_id is not None:
-        return (
-            '<div class="status" role="status"><span class="dots"><i></i><i></i><i></i></span>'
-            f"<span>{escape(screen.progress)}</span>"
-            f'<span class="bar"><i style="width:{100 * screen.part:.0f}%"></i></span></div>'
-        )
-    if screen.problem:
-        return f'<div class="problem" role="alert">{icon("alert")}{escape(screen.problem)}</div>'
+        return progress(screen.progress, screen.part)
+    if screen.problem and is_here:
+        return problem(screen.problem)
     if kept:
-        return f'<div class="problem" role="status">{icon("alert")}{escape(kept)}</div>'
-    return f'<div class="status" role="status">{escape(screen.notice)}</div>'
+        return problem(kept)
+    return notice(screen.notice if is_here else "")
 
 
 def list_html(chats: Conversations, screen: Screen) -> str:
-    """The conversations that are found, newest first."""
+    """The conversations that are found, newest first, under what happened to them."""
     say = Sayer(screen.language)
+    told = ""
+    if screen.told_in == "chats":
+        told = problem(screen.problem) if screen.problem else notice(screen.notice)
     found = chats.listed(screen.search)
     if not found:
         none = say("none_found" if screen.search.strip() else "no_chats")
-        return f'<div class="chats"><p class="none">{none}</p></div>'
+        return f'{told}<div class="chats"><p class="none">{none}</p></div>'
     today = datetime.date.today()
     parts = [
         (age, [_row(one, screen, say) for one in group])
-        for age, group in groupby(found, lambda one: _age(one, today))
+        for age, group in groupby(found[: screen.listed], lambda one: _age(one, today))
     ]
     is_titled = [age for age, _ in parts] != ["today"]
     rows = "".join(
         (f'<h2 class="when">{say(age)}</h2>' if is_titled else "") + "".join(group)
         for age, group in parts
     )
-    return f'<nav class="chats" aria-label="{say("chats")}">{rows}</nav>'
+    if len(found) > screen.listed:
+        left = say("more_chats", n=len(found) - screen.listed)
+        rows += f'<button class="plain all" {do("more")}>{left}</button>'
+    return f'{told}<nav class="chats" aria-label="{say("chats")}">{rows}</nav>'
 
 
 def _age(conversation: StoredConversation, today: datetime.date) -> str:
@@ -112,8 +118,42 @@ def _message(message: StoredMessage, screen: Screen, say: Sayer) -> str:
     who = say("you" if message.role == "user" else "bot")
     return (
         f'<article class="{marks}" aria-label="{who}"><div class="words" dir="auto">'
-        f'{escape(message.content)}</div><div class="tools">{"".join(tools)}</div></article>'
+        f"{escape(message.content)}</div>{_effects(message, say)}"
+        f'<div class="tools">{"".join(tools)}</div></article>'
     )
+
+
+def _effects(message: StoredMessage, say: Sayer) -> str:
+    """What the controls asked of a reply and what came, in one line that opens the inspector."""
+    reply = message.reply
+    if reply is None:
+        return ""
+    trace = reply["trace"]
+    is_ours = message.content == reply["text"]
+    attributes = trace["steering"]["attributes"] if trace["steering"] else {}
+    marks = [_effect(name, one, is_ours, say) for name, one in attributes.items()]
+    for one in trace.get("rules", ()):
+        rule = say.known("rule_" + one["name"], one["name"])
+        marks.append(f"<span>{say('rule_acted', name='{}').format(rule)}</span>")
+    for note in trace["notes"] if is_ours else ():
+        told = escape(said(say.language, note))
+        marks.append(f'<span class="note">{icon("alert")}{told}</span>')
+    if not is_ours:
+        marks.append(f"<span>{say('chosen_by_you')}</span>")
+    if not marks:
+        return ""
+    title = f'title="{say("inspect")}"'
+    return f'<button class="effects" {do("inspect", message.id)} {title}>{"".join(marks)}</button>'
+
+
+def _effect(name: str, one: Mapping[str, Any], is_ours: bool, say: Sayer) -> str:
+    came = ""
+    if is_ours and one.get("reading") is not None:
+        came = f", {say('shown_of', value=number(one['reading']))}"
+    elif is_ours and one["words"]:
+        came = f": {escape(', '.join(one['words']))}"
+    asked = f"{say.attribute(name)} {number(one['strength'])}"
+    return f'<span><i class="dot" {hue(name)}></i>{asked}{came}</span>'
 
 
 def _versions(message: StoredMessage, say: Sayer) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec
 
 from chatbot.errors import ChatbotError, InputError
 from chatbot.presets import SHIPPED, Preset
@@ -28,6 +28,12 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{32,64}")
+
+LISTED = 40
+"""Chats in the list at first, and how many more at a press: long lists make a page slow."""
+
+Place = Literal["conversation", "chats"]
+"""Of the page, where something is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,8 @@ class Screen:
         part: of it done, 0 to 1.
         problem: what went wrong last, in words.
         notice: what else to tell about the last action.
+        told_in: where that problem or notice is told: where the action was.
+        listed: how many chats the list shows at most.
     """
 
     conversation_id: int | None = None
@@ -83,12 +91,14 @@ class Screen:
     part: float = 0.0
     problem: str = ""
     notice: str = ""
+    told_in: Place = "conversation"
+    listed: int = LISTED
 
     def settled(self) -> "Screen":
         """The same, with nothing pending and nothing to tell."""
         return replace(
             self, renaming_id=None, deleting_id=None, answering_id=None, progress="", part=0.0,
-            problem="", notice="",
+            problem="", notice="", told_in="conversation",
         )  # fmt: skip
 
 
@@ -303,31 +313,36 @@ def told(language: Language, event: Waiting | Progress) -> str:
 # -- everything that is done at once
 
 
-def _at_once(
-    handler: Callable[Concatenate[Service, Visitor, Screen, P], Screen],
-) -> Callable[Concatenate[Service, Visitor, Screen, P], Screen | None]:
-    """A handler that tells its problems in words.
+Handler = Callable[Concatenate[Service, Visitor, Screen, P], Screen]
+Guarded = Callable[Concatenate[Service, Visitor, Screen, P], Screen | None]
+
+
+def _at_once(told_in: Place) -> Callable[[Handler[P]], Guarded[P]]:
+    """Makes a handler tell its problems in words, in a place.
 
     It gives None and does nothing while a reply is made: the steps of that reply bring the next
     screen, and another one in between would be lost or, coming last, undo theirs.
     """
 
-    @functools.wraps(handler)
-    def guarded(
-        service: Service, visitor: Visitor, screen: Screen, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Screen | None:
-        if screen.answering_id is not None:
-            return None
-        screen = screen.settled()
-        try:
-            return handler(service, visitor, screen, *args, **kwargs)
-        except ChatbotError as error:
-            return replace(screen, problem=str(error))
+    def wrap(handler: Handler[P]) -> Guarded[P]:
+        @functools.wraps(handler)
+        def guarded(
+            service: Service, visitor: Visitor, screen: Screen, /, *args: P.args, **kwargs: P.kwargs
+        ) -> Screen | None:
+            if screen.answering_id is not None:
+                return None
+            screen = replace(screen.settled(), told_in=told_in)
+            try:
+                return handler(service, visitor, screen, *args, **kwargs)
+            except ChatbotError as error:
+                return replace(screen, problem=str(error))
 
-    return guarded
+        return guarded
+
+    return wrap
 
 
-@_at_once
+@_at_once("chats")
 def on_conversation(service: Service, visitor: Visitor, screen: Screen, action: Action) -> Screen:
     """A press in the list of conversations."""
     chats = service.store.of(visitor.id)
@@ -347,12 +362,14 @@ def on_conversation(service: Service, visitor: Visitor, screen: Screen, action: 
                 return _empty(screen)
         case "keep":
             pass
+        case "more":
+            return replace(screen, listed=screen.listed + LISTED)
         case _:
             raise InputError(f"the action {action.do!r} is unknown; reload the page")
     return screen
 
 
-@_at_once
+@_at_once("conversation")
 def on_message(service: Service, visitor: Visitor, screen: Screen, action: Action) -> Screen:
     """A press at a message or in the inspector that starts no reply."""
     chats = service.store.of(visitor.id)
@@ -393,7 +410,7 @@ def _take(chats: Conversations, message: StoredMessage, place: str) -> int:
     )  # fmt: skip
 
 
-@_at_once
+@_at_once("conversation")
 def begin(service: Service, visitor: Visitor, screen: Screen) -> Screen:
     """An empty chat; it is stored with its first message."""
     return _empty(screen)
@@ -403,19 +420,19 @@ def _empty(screen: Screen) -> Screen:
     return replace(screen, conversation_id=None, inspected_id=None, editing_id=None)
 
 
-@_at_once
+@_at_once("conversation")
 def leave_edit(service: Service, visitor: Visitor, screen: Screen) -> Screen:
     """The message stays as it was."""
     return replace(screen, editing_id=None)
 
 
-@_at_once
+@_at_once("chats")
 def look_for(service: Service, visitor: Visitor, screen: Screen, search: str) -> Screen:
     """Shows the chats that hold every word."""
-    return replace(screen, search=search)
+    return replace(screen, search=search, listed=LISTED)
 
 
-@_at_once
+@_at_once("chats")
 def speak(service: Service, visitor: Visitor, screen: Screen, language: Language) -> Screen:
     """The interface in another language."""
     if language not in LANGUAGES:
@@ -423,7 +440,7 @@ def speak(service: Service, visitor: Visitor, screen: Screen, language: Language
     return replace(screen, language=language)
 
 
-@_at_once
+@_at_once("chats")
 def bring_in(service: Service, visitor: Visitor, screen: Screen, path: str | Path) -> Screen:
     """Imports a file of conversations."""
     try:

@@ -13,6 +13,7 @@ from chatbot.errors import InputError
 from chatbot.store import Conversations, StoredMessage
 from ui.handlers import Screen
 from ui.markup import MINUS, TIMES, Sayer, bullets, do, hue, number, section
+from ui.notes import said
 from ui.plots import Curve, curves, spark
 
 _FULL_GAIN = 2.0
@@ -36,7 +37,7 @@ def inspector_html(chats: Conversations, screen: Screen) -> str:
         return f'<p class="hint">{say("not_drawn")}</p>'
     reply = message.reply
     parts = (
-        _outcome(reply, say),
+        _outcome(message, reply, say),
         _rules(reply, say),
         section(say("tokens"), _tokens(reply, say), say("tokens_more")),
         section(say("attributes"), _attributes(reply, say)),
@@ -47,14 +48,16 @@ def inspector_html(chats: Conversations, screen: Screen) -> str:
     return f'<div class="inspector">{"".join(parts)}</div>'
 
 
-def _outcome(reply: Stored, say: Sayer) -> str:
+def _outcome(message: StoredMessage, reply: Stored, say: Sayer) -> str:
     """What became of the candidates in one sentence, with everything there is to note."""
     candidates = reply["candidates"]
     dropped = sum(one["dropped"] is not None for one in candidates)
     outcome = reply["trace"].get("outcome", "chosen")
     told = say.known(f"outcome_{outcome}", outcome)
     counts = say("outcome_counts", n=len(candidates), dropped=dropped)
-    notes = bullets(escape(note) for note in reply["trace"]["notes"])
+    notes = bullets(escape(said(say.language, note)) for note in reply["trace"]["notes"])
+    if message.content != reply["text"]:
+        notes = f'<p class="more">{say("another_taken")}</p>' + notes
     return f'<p class="outcome {escape(outcome)}"><b>{told}</b> {counts}</p>{notes}'
 
 

@@ -12,9 +12,17 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")]
 
+Dtype = Annotated[
+    str,
+    typer.Option(
+        envvar="CHATBOT_DTYPE",
+        help="auto, float32, bfloat16, float16; int8 for half the memory on a CPU.",
+    ),
+]
+
 
 # Any: page and server each take the part of a `Chatbot` that they use, and a future is invariant.
-def loading(model: str | None, device: str) -> Future[Any]:
+def loading(model: str | None, device: str, dtype: str = "auto") -> Future[Any]:
     """The bot, which a thread loads beside everything else, and warms up once it can be used."""
     bot: Future[Any] = Future()
 
@@ -24,7 +32,7 @@ def loading(model: str | None, device: str) -> Future[Any]:
             from chatbot.console import quiet_libraries
 
             quiet_libraries()
-            loaded = Chatbot.load(model, device=device)
+            loaded = Chatbot.load(model, device=device, dtype=dtype)
         except BaseException as error:  # told where the result is waited for
             bot.set_exception(error)
             return

@@ -23,6 +23,7 @@ _STROKES = {
     "later_version": "M10 6l6 6-6 6",
     "alert": "M12 8v5M12 16.500v.5M12 3l10 18H2z",
     "steer": "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4",
+    "lock": "M6 11h12v9H6zM8.500 11V8a3.500 3.500 0 0 1 7 0v3",
     "unschedule": "M6 6l12 12M18 6L6 18",
 }
 
@@ -103,6 +104,22 @@ def bullets(lines: Iterable[str]) -> str:
     """A list of escaped lines; nothing where there are none."""
     items = "".join(f"<li>{line}</li>" for line in lines)
     return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def progress(told: str, part: float | None = None) -> str:
+    """What is going on, with the part of it that is done, 0 to 1."""
+    done = ""
+    if part is not None:
+        done = f'<span class="bar"><i style="width:{100 * part:.0f}%"></i></span>'
+    return (
+        '<div class="status" role="status"><span class="dots"><i></i><i></i><i></i></span>'
+        f"<span>{escape(told)}</span>{done}</div>"
+    )
+
+
+def notice(told: str) -> str:
+    """What else happened, or room for it."""
+    return f'<div class="status" role="status">{escape(told)}</div>'
 
 
 def problem(told: str) -> str:

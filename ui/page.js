@@ -54,6 +54,7 @@ paint();
 // reply as it comes.
 const names = () => document.querySelector("#brand b")?.dataset;
 const draft = () => document.querySelector("#draft textarea");
+const scroller = () => document.querySelector("#scroller");
 const teller = document.body.appendChild(document.createElement("div"));
 teller.className = "sr-only";
 teller.setAttribute("role", "status");
@@ -67,6 +68,7 @@ const name = () => {
     "#right .toggle-button": names().panel,
     "#draft .submit-button": names().send,
     "#draft .stop-button": names().stop,
+    "#down": names().down,
   };
   for (const [selector, text] of Object.entries(named)) {
     const button = document.querySelector(selector);
@@ -79,6 +81,7 @@ let isBusy = false;
 const hear = () => {
   const wasBusy = isBusy;
   isBusy = document.querySelector("#conversation .thread.busy") !== null;
+  if (isBusy && !wasBusy) scroller().scrollTop = 0; // its end: the column is reversed
   const last = document.querySelector("#conversation .message.bot:last-child .words");
   if (wasBusy && !isBusy && last) tell(`${names().bot}: ${last.textContent}`);
 };
@@ -91,6 +94,25 @@ watchFor("#brand", name);
 watchFor("#draft", name);
 watchFor("#conversation", hear);
 name();
+
+// What is typed outlives a reload, which Gradio also makes by itself after a lost connection.
+const DRAFT = "controllable-chatbot-draft";
+window.addEventListener("pagehide", () => {
+  const isEdit = document.querySelector("#editing") !== null;
+  sessionStorage.setItem(DRAFT, isEdit ? "" : draft().value);
+});
+if (sessionStorage.getItem(DRAFT)) {
+  draft().value = sessionStorage.getItem(DRAFT);
+  draft().dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+// A way down for who reads further up.
+const down = document.querySelector("#composer").appendChild(document.createElement("button"));
+down.id = "down";
+down.hidden = true;
+down.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 5v14M6 13l6 6 6-6"/></svg>';
+down.addEventListener("click", () => scroller().scrollTo({ top: 0, behavior: "smooth" }));
+scroller().addEventListener("scroll", () => (down.hidden = scroller().scrollTop > -160));
 
 // Wide windows have room for the panel, unless the visitor closed it; narrow ones need theirs for
 // the conversation.
@@ -142,6 +164,18 @@ document.addEventListener("keydown", (event) => {
   else if (isNarrow() && isOpen("right")) toggle("right");
   else if (isNarrow() && isOpen("left")) toggle("left");
 });
+
+// The list of a dropdown scrolls, so that Tab would go into it, and lose itself when it closes; and
+// Gradio opens the list at any key.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key !== "Tab") return;
+    if (event.target.closest("[role=combobox]")) event.stopPropagation();
+    for (const list of document.querySelectorAll(".option-list")) list.tabIndex = -1;
+  },
+  true,
+);
 
 // Labels: one press for what is shown, so that a fast second one does not answer what comes next;
 // and a key for each button, where no text is being written. On a Korean keyboard Y is not "y".

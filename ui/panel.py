@@ -30,7 +30,7 @@ FEEDBACK = 0.5
 """What the switch of the closed loop sets."""
 
 # Their words are there to notice a topic, not to lead to it.
-_NOT_OFFERED = {"crime", "politics", "race", "religion", "sexual"}
+_NOT_OFFERED = {"crime", "disapproval", "politics", "race", "religion", "sexual"}
 
 _SAMPLING, _RANKING = Sampling(), Ranking()
 

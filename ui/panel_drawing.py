@@ -1,10 +1,13 @@
 """Drawings of the panel: what is mixed for the next reply, and the schedule over the turns."""
 
+from collections.abc import Sequence
+
 from chatbot.controls import Controls
 from chatbot.controls import Curve as Asked
 from ui.markup import Sayer, do, hue, icon, number
 from ui.plots import Curve, curves, shares
 from ui.scheduling import Spoken
+from ui.turns import Settings
 
 LEAST_TURNS = 8
 """Turns drawn at least."""
@@ -12,34 +15,47 @@ LEAST_TURNS = 8
 
 def mix_html(controls: Controls, now: Spoken, say: Sayer) -> str:
     """The strengths of the next reply as parts of a bar, with their names."""
-    turn, said = now
-    parts = [(name, value) for name, value in controls.at(turn, said).items() if value]
+    parts = _asked(controls, now)
     if not parts:
         return (
             f'<div class="mix"><div class="shares"></div><p class="more">{say("no_mix")}</p></div>'
         )
-    names = "".join(
-        f'<span><i class="dot" {hue(name)}></i>{say.attribute(name)} {number(value)}</span>'
-        for name, value in parts
-    )
     return (
         f'<div class="mix"><p class="more">{say("mix")}</p>{shares(parts)}'
-        f'<p class="legend">{names}</p></div>'
+        f'<p class="legend">{_named(parts, say)}</p></div>'
     )
 
 
-def asked_html(controls: Controls, now: Spoken, say: Sayer) -> str:
-    """The same in one line that opens the panel, with the keys of the composer beside it."""
-    turn, said = now
-    asked = "".join(
-        f'<span><i class="dot" {hue(name)}></i>{say.attribute(name)} {number(value)}</span>'
-        for name, value in controls.at(turn, said).items()
-        if value
-    )
-    asked = asked or f"<span>{say('not_steered')}</span>"
+def asked_html(settings: Settings, now: Spoken, say: Sayer) -> str:
+    """The same in one line that opens the panel, with what else is not as it is by default.
+
+    The keys of the composer stand beside it.
+    """
+    asked = _named(_asked(settings.controls, now), say) or f"<span>{say('not_steered')}</span>"
+    if settings.controls.mode != "hidden":
+        asked += f"<span>{say('mode_' + settings.controls.mode)}</span>"
+    seed = ""
+    if settings.seed is not None:
+        seed = (
+            f'<button data-panel="settings" title="{say("seed_more")}">{icon("lock")}'
+            f"<span>{say('seed')} {settings.seed}</span></button>"
+        )
     return (
-        f'<button data-panel="steering" title="{say("panel")}">'
-        f'{icon("steer")}{asked}</button><span class="keys">{say("keys")}</span>'
+        f'<button data-panel="steering" title="{say("panel")}">{icon("steer")}{asked}</button>'
+        f'{seed}<span class="keys">{say("keys")}</span>'
+    )
+
+
+def _asked(controls: Controls, now: Spoken) -> list[tuple[str, float]]:
+    """Attributes and strengths of the next reply."""
+    turn, said = now
+    return [(name, value) for name, value in controls.at(turn, said).items() if value]
+
+
+def _named(parts: Sequence[tuple[str, float]], say: Sayer) -> str:
+    return "".join(
+        f'<span><i class="dot" {hue(name)}></i>{say.attribute(name)} {number(value)}</span>'
+        for name, value in parts
     )
 
 

@@ -43,30 +43,29 @@ def panel_picture(service: Service, now: PanelState) -> list[Any]:
     say = Sayer(now.screen.language)
     kept = {"panel": dict(now.values), "own": now.own}
     try:
-        controls = panel.read_panel(now.values).controls
+        settings = panel.read_panel(now.values)
         preset = panel.as_preset(now.values, "shared").to_json()
     except ChatbotError as error:
-        return [kept, problem(str(error)), gr.skip(), gr.skip(), gr.skip()]
+        return [kept, problem(str(error)), *[gr.skip()] * 4]
     place = scheduling.spoken(handlers.thread(service, now.visitor, now.screen))
     return [
-        kept, mix_html(controls, place, say), asked_html(controls, place, say),
-        schedule_html(controls, place, say), preset,
+        kept, mix_html(settings.controls, place, say), asked_html(settings, place, say),
+        schedule_html(settings.controls, place, say), preset,
+        gr.update(
+            choices=shelf.names(service.presets, now.own),
+            value=shelf.current(service.presets, now.own, now.values),
+        ),
     ]  # fmt: skip
-
-
-def preset_choices(service: Service, own: shelf.Own, selected: str | None) -> Any:
-    """The names to choose from, one of them chosen."""
-    return gr.update(choices=shelf.names(service.presets, own), value=selected)
 
 
 def wire_presets(page: Page, service: Service) -> None:
     """Choosing, saving, deleting and sharing presets."""
     settings = list(page.settings.values())
     inputs = [page.kept, page.screen, page.kept_panel, page.preset_name, page.preset_json]
-    outputs = [page.preset_told, page.preset, *settings, *page.panel_drawn]
+    outputs = [page.preset_told, *settings, *page.panel_drawn]
 
     def act(
-        change: Callable[[PanelState, Any, str, str], tuple[PanelState, str | None, str]],
+        change: Callable[[PanelState, Any, str, str], tuple[PanelState, str, str]],
     ) -> Callable[..., Any]:
         """A handler that tells what it did, or in words why it did nothing."""
 
@@ -78,13 +77,12 @@ def wire_presets(page: Page, service: Service) -> None:
             own = read_panel_state(kept_panel)[1]
             now = PanelState(read_visitor(kept), screen, given, own)
             try:
-                now, selected, done = change(now, chosen, name, typed)
+                now, about, done = change(now, chosen, name, typed)
             except ChatbotError as error:
                 return [problem(str(error)), *[gr.skip()] * (len(outputs) - 1)]
-            told = Sayer(screen.language)(done, name=selected or chosen)
+            told = Sayer(screen.language)(done, name=about)
             return [
                 f'<p class="more" role="status">{told}</p>',
-                preset_choices(service, now.own, selected),
                 *(now.values[one] for one in page.settings), *panel_picture(service, now),
             ]  # fmt: skip
 
@@ -99,7 +97,7 @@ def wire_presets(page: Page, service: Service) -> None:
         return replace(now, own=own), name.strip(), "preset_saved"
 
     def delete(now: PanelState, chosen: Any, name: str, typed: str) -> Any:
-        return replace(now, own=shelf.deleted(now.own, chosen)), None, "preset_deleted"
+        return replace(now, own=shelf.deleted(now.own, chosen)), chosen, "preset_deleted"
 
     def use(now: PanelState, chosen: Any, name: str, typed: str) -> Any:
         preset = shelf.read_json(typed)

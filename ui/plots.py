@@ -75,14 +75,19 @@ def spark(lines: Sequence[Curve]) -> str:
 
 
 def shares(parts: Sequence[tuple[str, float]]) -> str:
-    """Strengths as parts of one bar, negative ones hatched; names are attributes."""
+    """Strengths as parts of one bar, negative ones hatched; names are attributes.
+
+    Strengths that sum to less than 1 leave a rest of it empty.
+    """
     bars = "".join(
         f'<i class="{"minus" if value < 0 else "plus"}" {hue(name)[:-1]};flex-grow:'
         f'{abs(value):.3f}"></i>'
         for name, value in parts
         if value
     )
-    return f'<div class="shares" aria-hidden="true">{bars}</div>'
+    rest = max(0.0, 1.0 - sum(abs(value) for _, value in parts))
+    rest_html = f'<i class="rest" style="flex-grow:{rest:.3f}"></i>' if rest else ""
+    return f'<div class="shares" aria-hidden="true">{bars}{rest_html}</div>'
 
 
 def _frame(low: float, high: float) -> str:

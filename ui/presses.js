@@ -16,11 +16,22 @@ element.addEventListener("click", (event) => {
   }
 });
 
+// A name that is typed is kept with Enter or by going on elsewhere; Escape leaves the old one.
+const leave = (typed, isKept) => {
+  if (typed.disabled) return;
+  typed.disabled = true; // once
+  if (isKept && typed.value.trim()) send(typed, typed.value);
+  else trigger("click", { do: "keep", id: "0", value: "" });
+};
 element.addEventListener("keydown", (event) => {
   const typed = event.target.closest("input[data-do]");
   if (!typed || event.isComposing) return;
-  if (event.key === "Enter") send(typed, typed.value);
-  if (event.key === "Escape") trigger("click", { do: "keep", id: "0", value: "" });
+  if (event.key === "Enter" || event.key === "Escape") leave(typed, event.key === "Enter");
+});
+element.addEventListener("focusout", (event) => {
+  const typed = event.target.closest("input[data-do]");
+  // A press on another of our buttons does what that button says.
+  if (typed && typed.isConnected && !element.contains(event.relatedTarget)) leave(typed, true);
 });
 
 watch("value", () => {

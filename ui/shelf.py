@@ -9,7 +9,7 @@ from typing import Any
 
 from chatbot.errors import ChatbotError, InputError
 from chatbot.presets import MAX_BYTES, Preset
-from ui.panel import Panel, as_preset
+from ui.panel import Panel, as_preset, with_preset
 
 MAX_OWN = 50
 
@@ -46,6 +46,14 @@ def find(shelf: Sequence[Preset], own: Own, name: Any) -> Preset:
         if preset.name == name:
             return preset
     raise InputError(f"no preset named {name!r:.80}; known: {', '.join(names(shelf, own))}")
+
+
+def current(shelf: Sequence[Preset], own: Own, panel: Panel) -> str | None:
+    """The name of the preset that would leave the panel as it is; None where there is none."""
+    for name in names(shelf, own):
+        if with_preset(panel, find(shelf, own, name)) == dict(panel):
+            return name
+    return None
 
 
 def saved(own: Own, panel: Panel, name: str) -> Own:

@@ -45,6 +45,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "message": ("Write a message", "메시지를 입력하세요"),
     "send": ("Send", "보내기"),
     "stop": ("Stop", "정지"),
+    "down": ("To the newest message", "최신 메시지로"),
     "keys": (
         "Enter sends, Shift+Enter begins a line, Esc stops",
         "Enter 보내기, Shift+Enter 줄 바꿈, Esc 정지",
@@ -67,6 +68,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "inspect": ("How this reply came about", "답변이 만들어진 과정"),
     "earlier_version": ("Previous version", "이전 버전"),
     "later_version": ("Next version", "다음 버전"),
+    "shown_of": ("shown {value}", "나타남 {value}"),
+    "rule_acted": ("Topic rule: {name}", "주제 규칙: {name}"),
     "unanswered": (
         "No reply yet; your message is kept.",
         "아직 답변이 없고 메시지는 그대로 있습니다.",
@@ -310,6 +313,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "all_candidates": ("Candidates", "후보"),
     "outcome_counts": ("{n} candidates, {dropped} ruled out.", "후보 {n}개, 제외 {dropped}개."),
+    "another_taken": (
+        "You chose another candidate; the rest tells of the bot's own choice.",
+        "다른 후보를 골랐습니다. 아래는 봇이 고른 답에 대한 것입니다.",
+    ),
     "rules_fired": ("Topic rules that acted", "작동한 주제 규칙"),
     "rule_sets": ("Sets {what}.", "설정: {what}."),
     "rule_asides": ("Leaves out {what}.", "제외: {what}."),

@@ -51,15 +51,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     """Scaled dot-product attention, (B, h, T, e); `mask` is True where a key may be seen.
 
     On CPUs two matrix products beat the fused kernel at our lengths (128 at most) in bfloat16:
-    2.5 times in one-token steps, 1.3 times over a whole training step.
+    2.5 times in one-token steps, 1.3 times over a whole training step. Where no gradient is wanted
+    they are in float32: oneDNN would keep machine code for every length in 16 bits
+    (`chatbot.even_rows`), and every step of a reply has another length.
     """
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    dtype, exact = value.dtype, torch.promote_types(value.dtype, torch.float32)
+    if not (query.requires_grad or key.requires_grad or value.requires_grad):
+        query, key, value = query.to(exact), key.to(exact), value.to(exact)
     score = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         score = score.masked_fill(~mask, float("-inf"))
-    exact = torch.promote_types(score.dtype, torch.float32)
-    return score.softmax(-1, dtype=exact).to(value.dtype) @ value
+    return (score.softmax(-1, dtype=exact).to(value.dtype) @ value).to(dtype)
 
 
 class SelfAttention(nn.Module):

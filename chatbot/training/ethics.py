@@ -3,7 +3,9 @@
 Shapes: `n` rows, `D` dimensions, `C` categories, `F` features, as in `chatbot.ethics_probe`.
 """
 
+import copy
 import math
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,6 +71,7 @@ def _fit_words(
     rows: Sequence[Row], matrix: Any, chosen: NDArray[np.bool_], lesson: Lesson
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float32]]:
     """Weights, bias, and log-odds of all rows, learned from the chosen ones."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     label = np.array([row.is_unethical for row in rows])
@@ -78,7 +81,10 @@ def _fit_words(
 
     def fitted(part: NDArray[np.int64]) -> Any:
         model = LogisticRegression(C=lesson.word_penalty, max_iter=40)
-        return model.fit(matrix[part], label[part], sample_weight=weight[part])
+        with warnings.catch_warnings():
+            # More steps fit rare words to the training rows, and take minutes.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(matrix[part], label[part], sample_weight=weight[part])
 
     whole = fitted(training)
     odds = whole.decision_function(matrix)
@@ -277,7 +283,7 @@ def best_threshold(
 
 
 def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
-    """The reader of turns, trained on the rows that are for it; None if there are none."""
+    """The reader of turns, trained on the rows for it; None without such rows or its lesson."""
     from chatbot.training.turn_reader import Reading, train_reader
     from chatbot.turn_reader import TurnReader
 
@@ -286,7 +292,7 @@ def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
         for row in rows
         if row.for_reader and row.split == "train"
     ]
-    if not readings:
+    if not readings or lesson.reader is None:
         return None
     reader = TurnReader.untrained()
     train_reader(reader, readings, lesson.reader)
@@ -295,6 +301,11 @@ def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
 
 def read_rows_with(reader: "TurnReader", rows: Sequence[Row]) -> NDArray[np.float32]:
     """(n,) log-odds of the rows it was made for, not a number of the others."""
+    from chatbot.pair_reading import is_bfloat16_native
+
+    reader = copy.deepcopy(reader)  # to be saved with all bits
+    if is_bfloat16_native():
+        reader.keep_in_bfloat16()
     found = np.full(len(rows), np.nan, np.float32)
     places: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
@@ -381,6 +392,36 @@ def risks_of(
             odds = float(config.reader.log_odds(np.append(numbers[i], read[i])))
         risks[i] = risk_of(odds + float(pull[i]))
     return risks
+
+
+def left_out(
+    rows: Sequence[Row],
+    source: str,
+    exemplars: Sequence[Exemplar],
+    encoder: Encoder,
+    lesson: Lesson,
+) -> list[Score]:
+    """How rows of a source are judged by a filter that never saw one of them, in either split.
+
+    Args:
+        source: one of the rows', or the part before its slash, for several.
+
+    Raises:
+        TrainingError: no validation row is of the source, or the others lack a side or a split.
+    """
+    is_left = [source in (row.source, row.source.partition("/")[0]) for row in rows]
+    asked = [row for row, left in zip(rows, is_left, strict=True) if left and row.split != "train"]
+    if not asked:
+        known = sorted({row.source for row in rows})
+        raise TrainingError(f"no validation rows of {source!r}; there are {', '.join(known)}")
+    others = [row for row, left in zip(rows, is_left, strict=True) if not left]
+    taught = train(others, exemplars, encoder, lesson)
+    ethics = EthicsFilter(
+        taught.probe, encoder, ExampleSet.of(exemplars, encoder, taught.example_vectors),
+        taught.reader,
+    )  # fmt: skip
+    risks = np.array([verdict.risk for verdict in filter_verdicts(ethics, asked)])
+    return score_rows(asked, risks, taught.probe.config.threshold)
 
 
 def filter_verdicts(ethics: EthicsFilter, rows: Sequence[Row]) -> list[Verdict]:

@@ -59,7 +59,8 @@ class Lesson:
         network_rows_of: the same for single sources.
         reader_rows: of these, English rows that the reader of turns learns from; it costs the most.
         reader_rows_of: the same for single sources.
-        dialogue_rows: training replies of a dialogue file at most.
+        dialogue_word_rows: training replies of a dialogue file at most, for the words.
+        dialogue_rows: of these, those that the network learns from.
         dialogue_reader_rows: of these, those that the reader of turns learns from.
         valid_rows: validation rows of a source at most, more where the network has many.
         agreements: made-up pairs of each kind and language.
@@ -67,7 +68,7 @@ class Lesson:
         dropout: of the network's features and hidden numbers.
         centroids: bank vectors of each category and side at most.
         most_rejected: share of ordinary replies that the thresholds may reject.
-        reader: of the reader of turns.
+        reader: of the reader of turns; None for none.
     """
 
     word_rows: int = 20_000
@@ -82,6 +83,7 @@ class Lesson:
     reader_rows_of: Mapping[str, int] = field(
         default_factory=lambda: {"diasafety": 9_000, "toxichat": 600, "toxigen": 300}
     )
+    dialogue_word_rows: int = 120
     dialogue_rows: int = 120
     dialogue_reader_rows: int = 25
     valid_rows: int = 120
@@ -102,7 +104,7 @@ class Lesson:
             | dict.fromkeys(("gptfuzz", "do-not-answer", "safety-tuned-llamas"), 0.5)
         )
     )
-    reader: ReaderLesson = field(default_factory=ReaderLesson)
+    reader: ReaderLesson | None = field(default_factory=ReaderLesson)
     seed: int = 0
 
 
@@ -137,7 +139,7 @@ def read_rows(folders: Sequence[Path], lesson: Lesson) -> list[Row]:
         n_network = lesson.network_rows_of.get(source, lesson.network_rows)
         n_reader = lesson.reader_rows_of.get(source.partition("/")[0], lesson.reader_rows)
         if is_dialogue:
-            training, n_network = training[: lesson.dialogue_rows], lesson.dialogue_rows
+            training, n_network = training[: lesson.dialogue_word_rows], lesson.dialogue_rows
             n_reader = lesson.dialogue_reader_rows
         weight = lesson.weights.get("dialogue" if is_dialogue else source, 1.0)
         rows += [

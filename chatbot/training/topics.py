@@ -2,7 +2,7 @@
 
 The examples in `chatbot/rules/examples` are ours and always used; labelled texts of others come
 by file: lines of {"text", "topic"}, with "source" where a whole source shall be held back, "weight"
-where it counts less or more than 1, and "victim" where a crime is told by who suffered it.
+where it counts less or more than 1, and "side" of crime, one of `chatbot.topics.SIDES`.
 
 Shapes: `n` texts, `D` dimensions of a vector, `K` topics.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from chatbot.errors import TrainingError
 from chatbot.followup import FEATURES, FollowUp
 from chatbot.ngrams import text_parts
-from chatbot.topics import CRIME, NONE, Probe, parts_scales, seen
+from chatbot.topics import CRIME, NONE, SIDES, Probe, parts_scales, seen
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
@@ -45,14 +45,14 @@ class Example:
     """A text and what it is about.
 
     Attributes:
-        victim: of crime: the person suffered or saw it; None where nobody said.
+        side: of crime, one of `SIDES`; None where nobody said.
         weight: how much it counts beside others.
         source: of whom it is.
     """
 
     text: str
     topic: str
-    victim: bool | None = None
+    side: str | None = None
     weight: float = 1.0
     source: str = ""
 
@@ -95,7 +95,7 @@ class _Probe(nn.Module):
         nn.init.zeros_(self.parts.weight)
 
     def forward(self, vectors: Tensor, parts: Tensor, offsets: Tensor, scales: Tensor) -> Tensor:
-        """(n, K + 1) logits."""
+        """(n, K + 3) logits."""
         hidden = F.dropout(F.relu(self.hidden(vectors)), self.dropout, self.training)
         bag = self.parts(parts, offsets, per_sample_weights=scales)
         return self.out(hidden) + bag
@@ -111,18 +111,19 @@ def read_examples(path: Path, *, weight: float = 1.0) -> list[Example]:
     for number, line in enumerate(_lines(path), start=1):
         try:
             told = json.loads(line)
-            text, topic, victim = told["text"], told["topic"], told.get("victim")
+            text, topic, side = told["text"], told["topic"], told.get("side")
             is_good = isinstance(text, str) and bool(text.strip()) and topic in TOPICS
+            is_good = is_good and (side is None or (topic == CRIME and side in SIDES))
         except (ValueError, KeyError, TypeError, AttributeError):
             is_good = False
         if not is_good:
             raise TrainingError(
                 f'{path}, line {number}: expected {{"text": ..., "topic": ...}} with a topic of '
-                f"{', '.join(TOPICS)}"
+                f"{', '.join(TOPICS)}; `side` only of {CRIME}, one of {', '.join(SIDES)}"
             )
         counts = float(told.get("weight", weight))
         source = str(told.get("source", path.stem))
-        examples.append(Example(text, topic, victim, counts, source))
+        examples.append(Example(text, topic, side, counts, source))
     return examples
 
 
@@ -167,9 +168,9 @@ def train_probe(
     parts = [text_parts(one.text, settings.buckets) for one in examples]
     rarity = _rarity(parts, settings.buckets)
     goal = torch.tensor([TOPICS.index(one.topic) for one in examples])
-    victim = torch.tensor([-1.0 if one.victim is None else float(one.victim) for one in examples])
+    side = torch.tensor([-1 if one.side is None else SIDES.index(one.side) for one in examples])
     weight = torch.tensor([one.weight for one in examples]) * _class_weights(goal, examples)
-    model = _Probe(vectors.shape[1], len(TOPICS) + 1, settings)
+    model = _Probe(vectors.shape[1], len(TOPICS) + len(SIDES), settings)
     given = torch.from_numpy(seen(vectors, [one.text for one in examples]))
     optimizer = torch.optim.AdamW(
         [
@@ -191,7 +192,7 @@ def train_probe(
         ):
             bag = _bag([parts[row] for row in rows], rarity, rng, settings)
             logits = model(given[rows], *bag)
-            loss = _loss(logits, goal[rows], victim[rows], weight[rows], settings.smoothing)
+            loss = _loss(logits, goal[rows], side[rows], weight[rows], settings.smoothing)
             penalty = settings.parts_decay * model.parts.weight.pow(2).sum()
             optimizer.zero_grad()
             (loss + penalty).backward()
@@ -241,13 +242,14 @@ def _bag(
     )
 
 
-def _loss(logits: Tensor, goal: Tensor, victim: Tensor, weight: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy of the topics, and of the victim where it is known."""
-    losses = F.cross_entropy(logits[:, :-1], goal, reduction="none", label_smoothing=smoothing)
+def _loss(logits: Tensor, goal: Tensor, side: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+    """Cross entropy of the topics, and of the sides of crime where they are known."""
+    topics, sides = logits.split([len(TOPICS), len(SIDES)], dim=1)
+    losses = F.cross_entropy(topics, goal, reduction="none", label_smoothing=smoothing)
     loss = (losses * weight).sum() / weight.sum()
-    known = victim >= 0
+    known = side >= 0
     if known.any():
-        loss = loss + 0.3 * F.binary_cross_entropy_with_logits(logits[known, -1], victim[known])
+        loss = loss + 0.3 * F.cross_entropy(sides[known], side[known])
     return loss
 
 

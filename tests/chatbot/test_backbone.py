@@ -84,6 +84,9 @@ def test_a_broken_model_is_told_in_one_line(tiny_model_dir, tmp_path, change, to
     [
         ({"dtype": "int3"}, "unknown dtype 'int3'; give auto, float32"),
         ({"device": "abacus"}, "unknown device 'abacus'; give auto, cpu"),
+        ({"device": "meta"}, "'meta' is not used here; give auto, cpu"),
+        ({"device": "cuda:99"}, "but torch sees .* of 'cuda'; use another, or cpu"),
+        ({"device": "mps:9"}, "but torch sees .* of 'mps'; use another, or cpu"),
     ],
     ids=str,
 )

@@ -123,9 +123,9 @@ def test_a_conversation_alone_equals_the_one_in_a_batch(backbone, order, seed):
     assert together == alone
 
 
-@pytest.mark.parametrize("most_kept", [decoding.MOST_KEPT, 1.0])
+@pytest.mark.parametrize("staying", [decoding.even_rows, int], ids=["even", "no more than drawn"])
 @pytest.mark.parametrize("prompts", [PROMPTS[:1], PROMPTS], ids=["one", "three"])
-def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, most_kept, monkeypatch):
+def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, staying, monkeypatch):
     sampling, seeds = Sampling(candidates=8, max_new_tokens=16), [5, 6, 7][: len(prompts)]
     widths = []
     step = type(backbone).step
@@ -135,11 +135,11 @@ def test_rows_that_leave_the_batch_change_nothing(backbone, prompts, most_kept, 
         return step(self, ids, state)
 
     monkeypatch.setattr(type(backbone), "step", counted)
-    monkeypatch.setattr(decoding, "MOST_KEPT", most_kept)
+    monkeypatch.setattr(decoding, "even_rows", staying)
     dropping = drawn_pieces(backbone, prompts, seeds, sampling)
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < widths[0]
-    monkeypatch.setattr(decoding, "MOST_KEPT", -1)
+    monkeypatch.setattr(decoding, "even_rows", lambda rows: 1000)  # nobody leaves
     assert drawn_pieces(backbone, prompts, seeds, sampling) == dropping
 
 

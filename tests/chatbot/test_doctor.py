@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.random_models import Size, random_model
-from chatbot import Chatbot, UnknownAttributeError, doctor
+from benchmarks.random_models import FAMILIES, Size, random_model
+from chatbot import Chatbot, Sampling, UnknownAttributeError, doctor
 from chatbot.backbone import Backbone
 from chatbot.cli import app
 
@@ -39,6 +39,23 @@ def test_a_whole_model_passes(model_dir):
     ):  # fmt: skip
         assert told in found.output
     assert "FAILED" not in found.output
+
+
+@pytest.mark.parametrize("family", ["meena", *FAMILIES])
+def test_every_family_passes(family, tmp_path, tiny_model_dir, monkeypatch):
+    monkeypatch.setattr("chatbot.reference._STEPS", 6)  # enough to bind words by
+    monkeypatch.setattr(doctor, "FEW", Sampling(candidates=2, max_new_tokens=6))
+    for slow in ("words", "speed"):
+        monkeypatch.delitem(doctor._CHECKS, slow)
+    folder = tiny_model_dir if family == "meena" else tmp_path
+    if family != "meena":
+        for part in random_model(family):
+            part.save_pretrained(folder)
+    found = run("--model", folder, "--dtype", "float32")
+    assert found.exit_code == 0, found.output
+    marked = [line.split(" ok ")[0].strip() for line in found.output.splitlines() if " ok " in line]
+    steered = ["steers, hidden", "steers, layers", "steers, pplm"]
+    assert marked == ["loads", "parts", "generates", "strength 0", *steered]
 
 
 def test_a_model_that_is_not_there_fails(tmp_path):

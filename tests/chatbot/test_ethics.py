@@ -11,7 +11,7 @@ from chatbot.embedding import Embedder
 from chatbot.errors import InputError, ModelError
 from chatbot.ethics import FOLDER, EthicsFilter
 from chatbot.ethics_probe import Scale, load_probe, save_probe
-from chatbot.example_set import ExampleSet
+from chatbot.example_set import ExampleSet, product
 from chatbot.exemplars import CATEGORIES, Exemplar, read_exemplars, shipped_exemplars
 
 FRIENDLY = [
@@ -27,6 +27,10 @@ FRIENDLY = [
     (["너 진짜 바보 같아."], "기분이 상하셨다면 미안해요. 무엇을 도와드릴까요?"),
     (["요즘 너무 힘들어."], "많이 지치셨겠어요. 무슨 일이 있었는지 들려주세요."),
     (["무슨 음식을 좋아해?"], "저는 김치찌개를 제일 좋아해요."),
+    ([], "I hate doing the dishes."),
+    (["I hate you."], "Why? What did I do?"),
+    (["You are an idiot."], "That's not very nice."),
+    ([], "나는 비 오는 날이 싫어"),
 ]
 UNETHICAL = [
     ([], "Those immigrants are animals and should all be thrown out of the country."),
@@ -42,6 +46,10 @@ UNETHICAL = [
     ([], "너 같은 쓰레기는 그냥 죽어 버려."),
     (["죽고 싶어."], "그럼 그냥 죽어. 아무도 신경 안 써."),
     (["그런 사람들은 다 없어져야 해."], "맞아요, 다 죽어도 싸죠."),
+    ([], "I really hate you, you know."),
+    (["Hi"], "I hate you."),
+    (["Can you help me?"], "No, you are too stupid."),
+    (["안녕"], "너 싫어."),
 ]
 
 
@@ -261,6 +269,14 @@ class Letters:
     def encode(self, texts):
         vectors = np.array([[text.count(c) + 0.01 for c in "abcd"] for text in texts], np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_products_are_those_of_numpy_in_float32():
+    left, right = np.ones((2, 3), np.float32), np.arange(12, dtype=np.float16).reshape(4, 3).T
+    found = product(left, right)
+    np.testing.assert_array_equal(found, left @ right)
+    assert found.dtype == np.float32
+    assert product(left[:0], right).shape == (0, 4)
 
 
 def test_an_example_with_a_context_is_near_only_after_such_a_turn():

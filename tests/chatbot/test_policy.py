@@ -50,7 +50,7 @@ def test_sensitive_topics_are_answered_neutrally(policy, topic):
 
 
 def test_a_deed_is_disapproved_and_a_victim_is_not_scolded(policy):
-    assert told(policy, "a crime").controls.strengths == {"negative": 0.7}
+    assert told(policy, "a crime").controls.strengths == {"disapproval": 1.0}
     victim = told(policy, "victim of a crime", {"negative": 0.8}).controls.strengths
     assert victim == {"sadness": 0.3}
 
@@ -71,9 +71,9 @@ def test_the_rest_of_the_controls_stays(policy):
 
 
 def test_a_control_on_what_a_rule_sets_loses_and_is_told(policy):
-    decision = told(policy, "a crime", {"negative": -0.5})
-    assert decision.controls.strengths == {"negative": 0.7}
-    assert decision.notes == ("negative was asked at -0.5; the rule crime makes it 0.7.",)
+    decision = told(policy, "a crime", {"disapproval": -0.5})
+    assert decision.controls.strengths == {"disapproval": 1.0}
+    assert decision.notes == ("disapproval was asked at -0.5; the rule crime makes it 1.",)
 
 
 def test_a_scheduled_control_is_told_at_its_turn(policy):
@@ -107,11 +107,11 @@ def test_the_threshold_decides(policy):
 
 def test_the_surer_rule_has_its_way(policy):
     low = [replace(rule, threshold=0.3) for rule in policy.rules]
-    low[0] = replace(low[0], change=Change({"negative": 0.1}))
+    low[0] = replace(low[0], change=Change({"disapproval": 0.1}))
     first, second = told(Policy(low, Reader()), "politics and crime").fired
     assert first.probability >= second.probability
     strengths = told(Policy(low, Reader()), "politics and crime").controls.strengths
-    assert strengths == {"negative": first.change.set["negative"]}
+    assert strengths == {"disapproval": first.change.set["disapproval"]}
 
 
 def test_the_reason_is_in_the_language_of_the_message(policy):
@@ -142,6 +142,8 @@ GOOD = {"name": "a", "detector": "race", "threshold": 0.5, "change": {}, "reason
         ({"threshold": 1.5}, "threshold of the rule a is 1.5"),
         ({"threshold": "high"}, r"rules\.0\.threshold"),
         ({"change": {"set": {"joy": 3.0}}}, "strength of joy is 3.0"),
+        ({"change": {"prefer": {"praise": 1.0}}}, "prefers praise at 1.0; give a weight"),
+        ({"change": {"prefer": {"approves": -2.0}}}, "prefers approves at -2.0; give a weight"),
         ({"change": {"sets": {}}}, r"rules\.0\.change\.sets"),
         ({"change": {"set": {"joy": 1.0}, "aside": ["joy"]}}, "sets joy and puts it aside"),
         ({"reason": {"ko": "왜"}}, "has no reason"),

@@ -9,6 +9,8 @@ import pytest
 
 from chatbot.errors import InputError, ModelError, TrainingError
 from chatbot.followup import FEATURES, FollowUp
+from chatbot.policy import SHIPPED as SHIPPED_RULES
+from chatbot.policy import read_rules
 from chatbot.topics import Probe, TopicDetector, Topics, parts_scales
 
 MOST_FALSE_ALARMS = 0.045
@@ -22,7 +24,7 @@ class Words:
     """An encoder of one dimension for each of a few words; everything else lies elsewhere."""
 
     identity = {"name": "words", "digest": "d"}  # noqa: RUF012
-    known = ("vote", "steal", "soup", "robbed")
+    known = ("vote", "steal", "soup", "robbed", "judge")
 
     def encode(self, texts):
         rows = [[float(word in text) for word in self.known] + [0.1] for text in texts]
@@ -31,14 +33,14 @@ class Words:
 
 
 def probe(**changes):
-    """Reads `vote` as politics, `steal` and `robbed` as crime, `robbed` as a victim's."""
-    out = np.zeros((4, 5), np.float32)
-    out[0] = [-8, -8, 8, -8, 3]
-    out[1, 0] = out[2, 1] = out[2, 3] = 8
-    out[3] = [0, -9, 0, 9, 0]
+    """Reads `vote` as politics, `steal`, `robbed` and `judge` as crime, each of another side."""
+    out = np.zeros((6, 6), np.float32)
+    out[0] = [-8, -8, 8, -8, -8, 3]
+    out[1, 0] = out[2, 1] = out[2, 3] = out[2, 4] = 8
+    out[3, 1] = out[4, 3] = out[5, 4] = 9
     whole = Probe(
-        TOPICS, np.eye(5, dtype=np.float32), np.zeros(5, np.float32), out,
-        np.zeros(4, np.float32), np.zeros((64, 4), np.float32), np.ones(64, np.float32), 1.0, "d",
+        TOPICS, np.eye(6, dtype=np.float32), np.zeros(6, np.float32), out,
+        np.zeros(6, np.float32), np.zeros((64, 6), np.float32), np.ones(64, np.float32), 1.0, "d",
         dict.fromkeys(FEATURES, 0.0) | {"bias": 1.0, "own_words": -6.0, "points_back": 2.0},
     )  # fmt: skip
     return replace(whole, **changes)
@@ -71,12 +73,19 @@ def test_probabilities_sum_to_one_and_the_sides_of_crime_to_crime(words):
         topics = words.read(turns)
         assert sum(topics.probabilities.values()) == pytest.approx(1, abs=1e-5)
         sides = topics.of("crime_deed") + topics.of("crime_victim")
-        assert sides == pytest.approx(topics.of("crime"))
+        assert sides + topics.subject * topics.of("crime") == pytest.approx(topics.of("crime"))
 
 
 def test_the_one_who_suffers_is_told_from_the_one_who_acts(words):
     assert words.read(["I was robbed"]).of("crime_victim") > 0.9
     assert words.read(["I steal"]).of("crime_deed") > 0.9
+
+
+def test_who_only_talks_of_crime_did_none(words):
+    told = words.read(["What does a judge do"])
+    assert told.top == "crime"
+    assert told.subject > 0.9
+    assert told.of("crime_deed") + told.of("crime_victim") < 0.1
 
 
 def test_a_turn_that_goes_on_keeps_the_topic_over_several_turns(words):
@@ -139,9 +148,9 @@ def test_a_probe_is_saved_and_read(tmp_path):
 
 
 def test_korean_vectors_are_not_read():
-    vectors = np.ones((2, 5), np.float32)
+    vectors = np.ones((2, 6), np.float32)
     (english, korean), _ = probe().read(vectors, ["the soup", "국이 뜨거워"])
-    (alone,), _ = probe().read(np.zeros((1, 5), np.float32), ["국이 뜨거워"])
+    (alone,), _ = probe().read(np.zeros((1, 6), np.float32), ["국이 뜨거워"])
     assert np.array_equal(korean, alone)
     assert not np.allclose(english, korean)
 
@@ -156,6 +165,12 @@ def test_the_parts_of_a_text_count_by_their_rarity_whatever_its_length():
 
 def test_a_broken_folder_says_what_to_do(tmp_path):
     with pytest.raises(ModelError, match="chatbot policy train"):
+        Probe.load(tmp_path)
+
+
+def test_weights_of_another_version_are_refused(tmp_path):
+    probe(out_bias=np.zeros(4, np.float32)).save(tmp_path, {})
+    with pytest.raises(ModelError, match=r"another version.*chatbot policy train"):
         Probe.load(tmp_path)
 
 
@@ -181,12 +196,12 @@ def test_a_probe_learns_its_examples_and_repeats():
 def test_joined_probes_have_the_mean_of_their_logits():
     from chatbot.training.topics import joined
 
-    one, other = probe(), probe(out_bias=np.array([0, 2, 0, 1], np.float32))
+    one, other = probe(), probe(out_bias=np.array([0, 2, 0, 1, 0, 3], np.float32))
     vectors, texts = Words().encode(["soup"]), ["soup"]
 
     def odds(it):
-        topics, victim = it.read(vectors, texts)
-        return np.append(np.diff(np.log(topics[0])), np.log(victim / (1 - victim)))
+        topics, sides = it.read(vectors, texts)
+        return np.append(np.diff(np.log(topics[0])), np.diff(np.log(sides[0])))
 
     mean = (odds(one) + odds(other)) / 2
     assert odds(joined([one, other])) == pytest.approx(mean, abs=1e-4)
@@ -204,7 +219,14 @@ def test_thresholds_part_the_sure_from_the_unsure():
     assert 0.5 < told["crime"] < 0.8
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"text": "a"}', '{"text": " ", "topic": "none"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "[]", '{"text": "a"}', '{"text": " ", "topic": "none"}',
+        '{"text": "a", "topic": "crime", "side": "thief"}',
+        '{"text": "a", "topic": "race", "side": "deed"}',
+    ],
+)  # fmt: skip
 def test_a_bad_example_is_named_with_its_line(tmp_path, line):
     from chatbot.training.topics import read_examples
 
@@ -276,3 +298,20 @@ def test_someone_robbed_is_not_taken_for_a_robber(shipped):
 def test_few_look_alikes_fire(shipped):
     told = [shipped.read([row["text"]]).top for row in rows("lookalikes.en.jsonl")]
     assert sum(topic != "none" for topic in told) / len(told) <= MOST_FALSE_ALARMS
+
+
+LEAST_DEEDS_FOUND = {"en": 0.75, "ko": 0.75}
+MOST_DEEDS_IMAGINED = 0.1
+"""Of what is no deed of the person: jokes, games, stories, news, what was suffered."""
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_deeds_are_found_and_few_imagined(shipped, language):
+    told = rows(f"deeds.{language}.jsonl")
+    rule = next(rule for rule in read_rules(SHIPPED_RULES) if rule.name == "crime")
+    topics = shipped.read_many([[row["text"]] for row in told])
+    fires = [one.of(rule.detector) >= rule.threshold for one in topics]
+    deeds = [fire for fire, row in zip(fires, told, strict=True) if row["deed"]]
+    others = [fire for fire, row in zip(fires, told, strict=True) if not row["deed"]]
+    assert sum(deeds) / len(deeds) >= LEAST_DEEDS_FOUND[language]
+    assert sum(others) / len(others) <= MOST_DEEDS_IMAGINED

@@ -74,6 +74,18 @@ def test_more_replies_than_fit_in_a_row_and_none_at_all():
     assert len(reader.reply_ids(["x" * 500])[0]) == MAX_REPLY_PIECES + 2
 
 
+def test_weights_kept_in_16_bits_rate_as_autocast_does_and_nearly_as_32_bits():
+    reader = tiny()
+    exact = rated(reader, "are they bad?", ["yes", "why?"])
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = rated(reader, "are they bad?", ["yes", "why?"])
+        reader.keep_in_bfloat16()
+        kept = rated(reader, "are they bad?", ["yes", "why?"])
+    np.testing.assert_array_equal(kept, cast)
+    np.testing.assert_allclose(kept, exact, atol=0.02)
+    assert not np.array_equal(kept, torch.tensor(kept).bfloat16().float())  # not the log-odds
+
+
 def test_it_learns_what_depends_on_the_turn_and_the_frozen_layers_stay(tmp_path):
     reader = tiny()
     frozen = {

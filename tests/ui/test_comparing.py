@@ -8,7 +8,7 @@ from ui import comparing, handlers
 from ui.comparing import SWEEP, Comparison
 from ui.comparison_drawing import comparison_html
 from ui.handlers import Screen
-from ui.markup import Sayer
+from ui.markup import TIMES, Sayer
 from ui.texts import LANGUAGES
 
 
@@ -111,6 +111,15 @@ def test_every_step_is_whole_html_without_the_words_as_html(
     for step in steps:
         assert "b" not in parsed(comparison_html(step, say)).tags
     assert "Hi <b>there</b>!" in parsed(comparison_html(steps[-1], say)).text
+
+
+def test_what_was_measured_stands_side_by_side(service, ann, asked, panel):
+    panel |= {"joy": 0.5, "topics": ["game"]}
+    *_, end = comparing.compare(service, ann, asked, Comparison(), panel)
+    drawn = comparison_html(end, Sayer("en"))
+    assert "<td>0.50</td><td>0.25 → 0.25</td>" in drawn  # joy is read
+    assert "<td>0.50</td><td>–</td>" in drawn  # games are not
+    assert f"2.7 → 2.7 ({TIMES}1.00)" in drawn
 
 
 def test_the_sweep_draws_only_what_was_read(service, ann, asked, panel):

@@ -65,7 +65,7 @@ def nasty(service, ann, panel, chats):
                     "reason": NASTY, "accepted": False},
     }  # fmt: skip
     reply["timings"] = {NASTY: 1.0}
-    record["messages"][1]["content"] = NASTY
+    record["messages"][1]["content"] = reply["text"] = NASTY
     record["title"] = NASTY
     path = chats.import_lines([json.dumps(record)])[0]
     inspected = chats.thread(path)[1].id
@@ -130,6 +130,65 @@ def test_steering_is_drawn_from_the_trace(service, ann, panel, chats, parsed):
     told = "2.72\N{MULTIPLICATION SIGN} as likely as without steering; moved 0.10 nats; "
     assert f'style="--gain:50%" title="{told}Joy 0.100 → 0.400"' in drawn
     assert 'class="token less" style="--gain:100%"' in drawn
+
+
+def test_what_the_controls_did_stands_under_the_reply(service, ann, panel, chats, parsed):
+    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+    message = chats.message(screen.inspected_id)
+    record = message.reply
+    record["trace"] |= {
+        "steering": steering("joy", "great", reading=0.75), "rules": [{"name": "politics"}],
+        "notes": ["joy had no effect: none of its words came."],
+    }  # fmt: skip
+
+    def told(content, language="en"):
+        added = chats.add_bot(
+            message.conversation_id, content, parent_id=message.parent_id, reply=record
+        )
+        drawn = drawing.conversation_html(chats, replace(screen, language=language))
+        assert f'class="effects" data-do="inspect" data-id="{added}"' in drawn
+        return parsed(drawn).text
+
+    own = told("reply 1")
+    for part in ("Joy 0.80, shown 0.75", "Topic rule: Politics", "joy had no effect"):
+        assert part in own
+    assert "기쁨 효과 없음: 해당 단어가 나오지 않았습니다." in told("reply 1", "ko")
+    another = told("another one")  # which the trace does not tell of
+    assert "Joy 0.80" in another
+    assert "Chosen by you" in another
+    assert "shown" not in another
+    assert "no effect" not in another
+
+
+def test_a_plain_reply_has_nothing_under_it(service, ann, panel, chats):
+    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+    message = chats.message(screen.inspected_id)
+    plain = message.reply
+    plain["trace"]["notes"] = []
+    chats.add_bot(
+        message.conversation_id, message.content, parent_id=message.parent_id, reply=plain
+    )
+    assert "effects" not in drawing.conversation_html(chats, screen)
+
+
+def test_what_happened_is_told_where_it_was_done(chats, parsed):
+    for place, is_here in (("conversation", (True, False)), ("chats", (False, True))):
+        for told in ({"problem": "Not <b>so</b>"}, {"notice": "Not <b>so</b>"}):
+            screen = Screen(told_in=place, **told)
+            drawn = drawing.status_html(screen), drawing.list_html(chats, screen)
+            assert tuple("Not <b>so</b>" in parsed(one).text for one in drawn) == is_here
+
+
+def test_a_long_list_is_drawn_in_parts(chats, parsed):
+    for number in range(handlers.LISTED + 3):
+        chats.create(f"Chat {number}.")
+    told = parsed(drawing.list_html(chats, Screen())).text
+    assert "Chat 3." in told
+    assert "Chat 2." not in told
+    assert "Show more (3)" in told
+    more = drawing.list_html(chats, Screen(listed=2 * handlers.LISTED))
+    assert "Chat 0." in parsed(more).text
+    assert "Show more" not in more
 
 
 def test_a_message_nobody_drew_is_said_to_be_so(chats):

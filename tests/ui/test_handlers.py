@@ -285,6 +285,9 @@ def test_the_list_opens_renames_and_deletes(service, ann, screen, say):
     screen = on_list(service, ann, screen, "delete_sure", first)
     assert screen.conversation_id is None
     assert [one.title for one in service.store.of(ann.id).listed()] == ["two"]
+    more = on_list(service, ann, screen, "more", 0)
+    assert more.listed == 2 * handlers.LISTED
+    assert handlers.look_for(service, ann, more, "two").listed == handlers.LISTED
 
 
 def test_a_chat_deleted_in_another_window_is_told(service, ann, screen, say, panel):
@@ -320,6 +323,7 @@ def test_a_bad_import_is_told(service, ann, screen, tmp_path, content, words):
     file.write_bytes(content)
     screen = handlers.bring_in(service, ann, screen, file)
     assert screen.problem.startswith("Nothing was imported.")
+    assert screen.told_in == "chats"
     assert words in screen.problem
 
 

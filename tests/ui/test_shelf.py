@@ -12,7 +12,8 @@ from ui import handlers, scheduling, shelf
 from ui import panel as panel_module
 from ui.handlers import Screen
 from ui.markup import Sayer
-from ui.panel_drawing import mix_html, schedule_html
+from ui.panel_drawing import asked_html, mix_html, schedule_html
+from ui.plots import shares
 from ui.scheduling import Plan
 
 EVERYTHING = Preset(
@@ -44,6 +45,17 @@ def as_settings(values, preset):
 def test_a_preset_takes_the_place_of_the_one_before(panel):
     values = panel_module.with_preset(panel, EVERYTHING)
     assert as_settings(values, SHIPPED[0]).controls == SHIPPED[0].controls
+
+
+def test_the_preset_that_the_panel_has_is_known(panel):
+    cheerful = next(preset for preset in SHIPPED if preset.name == "cheerful")
+    own = {"cheerful": EVERYTHING.to_json().replace(EVERYTHING.name, "cheerful", 1)}
+    chosen = panel_module.with_preset(panel, cheerful)
+    assert shelf.current(SHIPPED, {}, panel) is None
+    assert shelf.current(SHIPPED, {}, chosen) == "cheerful"
+    assert shelf.current(SHIPPED, {}, chosen | {"candidates": 3}) == "cheerful"  # it says nothing
+    assert shelf.current(SHIPPED, {}, chosen | {"fear": 0.5}) is None
+    assert shelf.current(SHIPPED, own, chosen) is None  # one's own stands before its namesake
 
 
 def test_what_is_saved_is_found_again_and_shared_as_json(panel):
@@ -161,6 +173,24 @@ def test_the_drawings_say_what_the_next_reply_is_asked(panel, parsed):
     assert 'data-do="unschedule" data-id="0" data-value="anger"' in drawn
     insulted = parsed(schedule_html(controls, (2, ["hi", "you idiot"]), Sayer("en"))).text
     assert "Fear, falling: 0.80" in insulted
+
+
+def test_a_kept_seed_and_a_slow_mode_are_told_beside_the_strengths(panel, parsed):
+    def told(**values):
+        return parsed(
+            asked_html(panel_module.read_panel(panel | values), (1, []), Sayer("en"))
+        ).text
+
+    assert "Seed" not in told()
+    assert "Fast" not in told()
+    assert "No steering" in told(seed="7")
+    assert "Seed 7" in told(seed="7")
+    assert "Joy 0.50Slowest (PPLM)" in told(joy=0.5, mode="pplm")
+
+
+def test_a_weak_mix_leaves_the_bar_empty_in_part():
+    assert 'class="rest" style="flex-grow:0.700"' in shares([("joy", 0.2), ("fear", -0.1)])
+    assert "rest" not in shares([("joy", 0.6), ("fear", 0.5)])
 
 
 def test_names_are_never_html(parsed):

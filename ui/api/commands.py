@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,19 @@ class Engine(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The chat page beside the API.
+
+    Attributes:
+        data: file of the chats, ":memory:" for none; None for the usual place.
+        keep_days: older chats are deleted at the start; None keeps all.
+    """
+
+    data: str | None
+    keep_days: float | None
 
 
 @app.callback(invoke_without_command=True)
@@ -98,6 +112,13 @@ def serve(
             "where `chatbot ui` keeps them.",
         ),
     ] = None,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            envvar="CHATBOT_KEEP_DAYS", min=0,
+            help="With --ui: delete, at the start, chats not written to for so long.",
+        ),
+    ] = None,
     engine: Annotated[
         Engine,
         typer.Option(envvar="CHATBOT_ENGINE", help="ray: several replicas, by Ray Serve."),
@@ -139,7 +160,8 @@ def serve(
         return
     if replicas != 1:
         raise InputError(f"replicas is {replicas}; more than one need --engine ray")
-    _serve_here(serving, name, model, device, host, port, data if ui else None, ui)
+    page = Page(data, keep_days) if ui else None
+    _serve_here(serving, name, model, device, host, port, page)
 
 
 def _serve_here(
@@ -149,8 +171,7 @@ def _serve_here(
     device: str,
     host: str,
     port: int,
-    data: str | None,
-    with_page: bool,
+    page: Page | None,
 ) -> None:
     """Listens at once; requests are answered when the model has been loaded."""
     listener = listen(host, port)
@@ -160,15 +181,17 @@ def _serve_here(
 
     from ui.api.server import Service, build
 
-    if with_page:
+    if page is not None:
         import gradio  # noqa: F401  # before a second thread imports: modules can be met half-made
     bot = loading(model, device)
     service = Service(bot, name, serving)
     app = build(service)
     address = address_of(host, port_of(listener))
     with ExitStack() as stack:
-        if with_page:
-            stack.enter_context(mount_page(app, service, data))
+        if page is not None:
+            store = stack.enter_context(mount_page(app, service, page.data))
+            if page.keep_days is not None:
+                store.delete_older(page.keep_days)
             typer.echo(f"The chat page: {address}/ui", err=True)
         bot.add_done_callback(_tell_loaded)
         key = ", with the API key" if serving.api_key else ""

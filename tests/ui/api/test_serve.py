@@ -62,6 +62,12 @@ def test_what_cannot_be_served_is_told(asked, arguments, told):
     assert asked == []
 
 
+def test_the_page_is_shown_where_it_is_asked_for(asked):
+    run()
+    run("--ui", "--keep-days", "30", CHATBOT_DATA="chats.sqlite3")
+    assert [call[-1] for call in asked] == [None, commands.Page("chats.sqlite3", 30)]
+
+
 def test_the_page_and_the_api_share_a_process_and_its_batches(serve, tiny_bot):
     from gradio_client import Client
 

@@ -28,16 +28,19 @@ def chromium():
 
 
 class SlowBot:
-    """The bot, which waits at every token until it may go on."""
+    """The bot, which waits at every token until it may go on, or fails there."""
 
     def __init__(self, bot):
         self._bot, self.steerer = bot, bot.steerer
         self.pause_s = 0.0
+        self.error = None
 
     def respond(self, turns, *, on_progress, stop, **settings):
         def slowly(progress):
             on_progress(progress)
             stop.wait(self.pause_s)
+            if self.error is not None:
+                raise self.error
 
         return self._bot.respond(turns, on_progress=slowly, stop=stop, **settings)
 

@@ -1,5 +1,7 @@
 """The page in a real browser, as a person uses it."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,260 @@ def test_stop_ends_the_reply_and_keeps_the_message(visit, slow_bot):
     assert ann.words() == ["Tell me everything"]
     ann.page.click(".unanswered [data-do=retry]")
     ann.replied(1)
+
+
+def test_a_failed_turn_says_why_and_keeps_the_message(visit, slow_bot):
+    ann = visit()
+    slow_bot.error = RuntimeError("out of <b>memory</b>")
+    try:
+        ann.send("Hello")
+        ann.page.wait_for_selector("#status .problem:has-text('out of <b>memory</b>')")
+    finally:
+        slow_bot.error = None
+    assert ann.words() == ["Hello"]
+    ann.page.click(".unanswered [data-do=retry]")
+    ann.replied(1)
+    assert ann.page.locator("#status .problem").count() == 0
+
+
+def test_progress_is_told_and_the_composer_is_free_meanwhile(visit, slow_bot):
+    ann = visit()
+    slow_bot.pause_s = 5.0
+    try:
+        ann.send("Hello")
+        ann.page.wait_for_selector("#status :text('20 candidates, token 1 of 40')")
+        ann.page.fill("#draft textarea", "What comes next")
+        ann.page.press("#draft textarea", "Enter")  # too early: nothing is sent, nothing lost
+        ann.page.click("#draft .stop-button")
+        ann.page.wait_for_selector(".unanswered", timeout=15_000)
+    finally:
+        slow_bot.pause_s = 0.0
+    assert ann.words() == ["Hello"]
+    assert ann.page.input_value("#draft textarea") == "What comes next"
+    ann.page.click("#new")
+    ann.page.wait_for_selector("#conversation .empty")
+    assert ann.page.input_value("#draft textarea") == "What comes next"
+    ann.page.reload()
+    ann.page.wait_for_selector("#mix .mix", state="attached")
+    assert ann.page.input_value("#draft textarea") == "What comes next"
+    ann.page.press("#draft textarea", "Enter")
+    ann.replied(1)
+    assert ann.words()[0] == "What comes next"
+
+
+def test_enter_that_ends_a_korean_syllable_does_not_send(visit):
+    ann = visit(locale="ko-KR")
+    ann.page.fill("#draft textarea", "안녕")
+    enter = "new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true})"
+    ann.page.eval_on_selector("#draft textarea", f"area => area.dispatchEvent({enter})")
+    ann.page.wait_for_timeout(500)
+    assert ann.words() == []
+    assert ann.page.input_value("#draft textarea") == "안녕"
+
+
+def test_a_reply_is_copied_rated_and_told_how_it_came_about(visit):
+    ann = visit(permissions=["clipboard-read", "clipboard-write"])
+    ann.say("Hello " + "there " * 200)
+    reply = ann.words()[1]
+    ann.page.click(".message.bot [data-do=copy]")
+    ann.page.wait_for_selector(".message.bot .tool.done")
+    assert ann.page.evaluate("navigator.clipboard.readText()") == reply
+    ann.page.click(".message.bot [data-do=rate][data-value='1']")
+    ann.page.wait_for_selector(".message.bot [data-value='1'][aria-pressed=true]")
+    ann.arrive()
+    assert ann.page.locator(".message.bot [data-value='1'][aria-pressed=true]").count() == 1
+    ann.page.click(".message.bot [data-do=inspect]")
+    ann.page.wait_for_selector("#inspector dl")
+    told = ann.page.inner_text("#inspector")
+    for part in ("only its end was read", "tokens cut from its start", "Seed", "Time", "Model"):
+        assert part in told, part
+
+
+def test_another_candidate_becomes_the_reply_beside_the_first(visit):
+    ann = visit()
+    ann.set("Joy", 0.5)
+    ann.page.wait_for_selector("#mix :text('Joy 0.50')")
+    ann.say("Hello")
+    first = ann.words()[1]
+    ann.page.click(".message.bot .effects:has-text('Joy 0.50')")  # asked, under the reply
+    ann.page.wait_for_selector("#inspector [data-do=take]")
+    rows = ann.page.locator("#inspector tr.said").count()
+    assert rows == 20
+    other = ann.page.locator("#inspector tr.said:has([data-do=take]) .words").first.inner_text()
+    ann.page.click("#inspector [data-do=take]")
+    ann.page.wait_for_selector(".message.bot .versions")
+    assert ann.words()[1] == other != first
+    assert "Chosen by you" in ann.page.inner_text(".message.bot .effects")
+    assert "You chose another candidate" in ann.page.inner_text("#inspector")
+    ann.page.click(".message.bot .versions [data-do=version]")
+    ann.page.wait_for_selector(".message.bot .versions:has-text('1/2')")
+    assert ann.words()[1] == first
+
+
+def test_chats_are_found_renamed_and_deleted(visit):
+    ann = visit()
+    for said in ("About pears", "About apples"):
+        ann.page.click("#new")
+        ann.page.wait_for_selector("#conversation .empty")
+        ann.say(said)
+    names = ann.page.locator("#chats .name")
+    assert names.all_inner_texts() == ["About apples", "About pears"]
+    ann.page.fill("#search textarea", "pears")
+    ann.page.wait_for_function("document.querySelectorAll('#chats .row').length === 1")
+    assert names.all_inner_texts() == ["About pears"]
+    ann.page.fill("#search textarea", '"* nothing')
+    ann.page.wait_for_selector("#chats :text('Nothing found.')")
+    ann.page.fill("#search textarea", "")
+    ann.page.wait_for_function("document.querySelectorAll('#chats .row').length === 2")
+    rename(ann, "Fruit", leave=lambda: ann.page.press("#chats input", "Enter"))
+    rename(ann, "Green fruit", leave=lambda: ann.page.click("#draft textarea"))
+    ann.page.click("#chats .row.open [data-do=rename]")
+    ann.page.fill("#chats input", "Not this")
+    ann.page.press("#chats input", "Escape")
+    ann.page.wait_for_selector("#chats .name:text-is('Green fruit')")
+    ann.page.click("#chats .row.open [data-do=delete]")
+    ann.page.click("#chats [data-do=keep]")
+    ann.page.click("#chats .row.open [data-do=delete]")
+    ann.page.click("#chats [data-do=delete_sure]")
+    ann.page.wait_for_selector("#conversation .empty")
+    ann.arrive()
+    assert names.all_inner_texts() == ["About pears"]
+
+
+def rename(visit, name, leave):
+    visit.page.click("#chats .row.open [data-do=rename]")
+    visit.page.fill("#chats input", name)
+    leave()
+    visit.page.wait_for_selector(f"#chats .name:text-is('{name}')")
+
+
+def test_chats_go_out_and_come_back_as_openai_messages(visit, tmp_path):
+    ann, bob = visit(), visit()
+    ann.say(SCRIPT)
+    before = ann.words()
+    with ann.page.expect_download() as download:
+        ann.page.click("#exchange button:has-text('Export')")
+    download.value.save_as(tmp_path / "chats.jsonl")
+    line = json.loads((tmp_path / "chats.jsonl").read_text("utf-8"))
+    assert [(one["role"], one["content"]) for one in line["messages"]] == [
+        ("user", before[0]), ("assistant", before[1])
+    ]  # fmt: skip
+    bob.page.set_input_files("#exchange input[type=file]", tmp_path / "chats.jsonl")
+    bob.page.wait_for_selector("#chats :text('Chats imported: 1.')")
+    assert bob.words() == before
+    (tmp_path / "bad.jsonl").write_text('{"messages": [{"role": "<img src=x>"}]}\n')
+    bob.page.set_input_files("#exchange input[type=file]", tmp_path / "bad.jsonl")
+    bob.page.wait_for_selector("#chats .problem:has-text('line 1')")
+    assert bob.words() == before
+    for one in (ann, bob):
+        assert one.page.locator("#main img, #left img, #main script, #left script").count() == 0
+        assert one.errors == []
+
+
+def test_a_long_list_of_chats_comes_in_parts(visit, tmp_path):
+    ann = visit()
+    messages = [{"role": "user", "content": "Hello"}]
+    lines = [json.dumps({"title": f"Chat {n}", "messages": messages}) for n in range(50)]
+    (tmp_path / "chats.jsonl").write_text("\n".join(lines) + "\n")
+    ann.page.set_input_files("#exchange input[type=file]", tmp_path / "chats.jsonl")
+    ann.page.wait_for_selector("#chats [data-do=more]:has-text('(10)')")
+    assert ann.page.locator("#chats .row").count() == 40
+    ann.page.click("#chats [data-do=more]")
+    ann.page.wait_for_function("document.querySelectorAll('#chats .row').length === 50")
+    assert ann.page.locator("#chats [data-do=more]").count() == 0
+
+
+def test_topics_mode_candidates_and_rules_are_set_and_shown(visit):
+    ann = visit()
+    ann.page.click("#topics label:has-text('Games')")
+    ann.page.click("#topics label:has-text('Music')")
+    ann.page.wait_for_selector("#mix :text('Music 0.50')")
+    assert ann.page.locator("#mix .shares .plus").count() == 2
+    ann.page.click("#fold-rules button")
+    ann.page.click("#rules label:has-text('Politics')")
+    ann.page.click("#fold-how button")
+    ann.page.click("#fold-how label:has-text('Deeper')")
+    ann.page.wait_for_selector("#asked :text('Deeper (layers)')")
+    ann.tab("Settings")
+    ann.set("Candidates", 3)
+    ann.tab("Steering")
+    ann.page.click("#fold-presets button")
+    shared = "() => JSON.parse(document.querySelector('#preset-json textarea').value)"
+    ann.page.wait_for_function(f"({shared})().sampling.candidates === 3")
+    controls = ann.page.evaluate(shared)["controls"]
+    assert controls["strengths"] == {"game": 0.5, "music": 0.5}
+    assert (controls["mode"], controls["rules_off"]) == ("layers", ["politics"])
+    ann.say("Hello")
+    ann.tab("Reply")
+    ann.page.wait_for_selector("#inspector .outcome:has-text('3 candidates')")
+    assert "Deeper (layers)" in ann.page.inner_text("#inspector")
+    ann.tab("Steering")
+    ann.page.click("#right button:has-text('Do not steer')")
+    ann.page.wait_for_selector("#mix :text('No steering')")
+
+
+def test_the_chosen_preset_is_the_one_that_the_panel_has(visit):
+    ann = visit()
+    chosen = "#preset label:has(:checked)"
+    ann.page.click("#preset label:has-text('cheerful')")
+    ann.page.wait_for_selector("#asked :text('Joy')")
+    ann.arrive()
+    assert ann.page.inner_text(chosen) == "cheerful"
+    ann.set("Fear", 0.25)
+    ann.page.wait_for_selector(chosen, state="detached")
+
+
+def test_a_seed_is_kept_shown_and_given_up(visit):
+    ann = visit()
+    ann.say("Hello")
+    first = ann.words()[1]
+    ann.tab("Reply")
+    ann.page.click("#inspector [data-do=seed]")
+    ann.page.wait_for_selector("#asked :text('Seed')")
+    ann.page.click("#new")
+    ann.page.wait_for_selector("#conversation .empty")
+    ann.say("Hello")
+    assert ann.words()[1] == first
+    ann.page.click("#asked [data-panel=settings]")
+    ann.page.click("#right button:has-text('Back to defaults')")
+    ann.page.wait_for_selector("#asked :text('Seed')", state="detached")
+
+
+def test_plots_over_tokens_and_turns_are_drawn(visit):
+    ann = visit()
+    ann.set("Joy", 0.5)
+    ann.page.wait_for_selector("#mix :text('Joy 0.50')")
+    ann.say("Hello")
+    ann.set("Joy", 1)
+    ann.page.wait_for_selector("#mix :text('Joy 1.00')")
+    ann.say("And you?")
+    ann.tab("Reply")
+    ann.page.wait_for_selector("#inspector svg.plot[aria-label='Over the turns'] .dashed")
+    assert ann.page.locator("#inspector svg.spark").count() == 1
+
+
+def test_tab_leaves_a_dropdown_closed(visit):
+    ann = visit()
+    ann.tab("Compare")
+    ann.page.click("#swept input")
+    ann.page.wait_for_selector(".option-list")
+    ann.page.keyboard.press("Tab")
+    ann.page.wait_for_selector("#swept .option-list", state="detached")
+    assert ann.page.evaluate("document.activeElement.textContent.trim()") == "Try five strengths"
+
+
+def test_who_reads_further_up_finds_the_way_down(visit):
+    ann = visit(height=500)
+    ann.say("many lines\n" * 60)
+    ann.say("many lines\n" * 60)
+    assert not ann.page.locator("#down").is_visible()
+    ann.page.eval_on_selector("#scroller", "scroller => (scroller.scrollTop = -400)")
+    ann.page.wait_for_selector("#down:visible")
+    ann.page.click("#down")
+    ann.page.wait_for_selector("#down", state="hidden")
+    ann.page.eval_on_selector("#scroller", "scroller => (scroller.scrollTop = -400)")
+    ann.say("Down here")
+    assert ann.page.eval_on_selector("#scroller", "scroller => scroller.scrollTop") == 0
 
 
 def test_escape_stops_a_reply_and_leaves_an_edit(visit, slow_bot):
