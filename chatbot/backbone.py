@@ -144,6 +144,7 @@ class Backbone:
         revision: str | None = None,
         prompt_format: str | None = None,
         allow_pickle: bool = False,
+        compile: bool = False,
     ) -> "Backbone":
         """The shipped generator, or the one in a folder or on the hub.
 
@@ -158,6 +159,7 @@ class Backbone:
             prompt_format: one of `chatbot.backbones.prompting.FORMATS` or a Jinja template; None
                 for what the model has.
             allow_pickle: weights may be read from pickled files, tensors only.
+            compile: with torch.compile (`compile`).
 
         Raises:
             ModelError: no such model, a file is missing, or it cannot be used; says why.
@@ -204,7 +206,19 @@ class Backbone:
                 f"{model} is a {config.model_type!r} model, a family not known here, and cannot be "
                 f"steered: {'; '.join(wrong)}"
             )
+        if compile:
+            backbone.compile()
         return backbone
+
+    def compile(self) -> None:
+        """Compiles the decoder's steps of one conversation (`chatbot.compiling`), for good.
+
+        Raises:
+            ModelError: torch cannot compile here, or not this model; the message says why.
+        """
+        from chatbot.compiling import compile_steps
+
+        compile_steps(self)
 
     @property
     def device(self) -> torch.device:

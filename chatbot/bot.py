@@ -126,6 +126,7 @@ class Chatbot:
         allow_pickle: bool = False,
         encoder: str | Path | None = None,
         guarded: bool = True,
+        compile: bool = False,
     ) -> "Chatbot":
         """A bot with the shipped generator, or with the model of a folder or hub name.
 
@@ -140,9 +141,11 @@ class Chatbot:
             encoder: text encoder of rules, filter and readers, a folder or hub name that they
                 were trained for; None for the one they are shipped for.
             guarded: with the shipped topic rules and ethics filter.
+            compile: with torch.compile, for what lives long: loading takes a minute more, a reply
+                to one conversation less (docs/backbones.md).
 
         Raises:
-            ModelError: the model cannot be used; the message says why.
+            ModelError: the model cannot be used, or not compiled; the message says why.
         """
         from chatbot.backbone import Backbone
         from chatbot.even_rows import keep_sizes_few
@@ -152,6 +155,8 @@ class Chatbot:
             allow_pickle=allow_pickle,
         )  # fmt: skip
         keep_sizes_few(backbone.model)
+        if compile:  # the layers as they are from here on
+            backbone.compile()
         bot = cls(backbone, encoder=encoder)
         if encoder is None:  # what it reads are the vectors of the default encoder
             from chatbot.coherence import Coherence

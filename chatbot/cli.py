@@ -45,6 +45,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[
     str, typer.Option(help="auto, float32, bfloat16, float16; int8 for half the memory on a CPU.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the model first: a minute, then faster replies.")
+]
 Seed = Annotated[int | None, typer.Option(help="Repeats a reply; drawn anew if left out.")]
 Candidates = Annotated[int, typer.Option(help="Replies drawn, of which the best is given.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest piece every time.")]
@@ -127,6 +130,7 @@ def chat(
     allow_pickle: AllowPickle = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Compile = False,
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
     top_k: TopK = _SAMPLING.top_k,
@@ -146,7 +150,7 @@ def chat(
     typer.echo("Loading the bot ...", err=True)
     bot = _load(
         model, device, bag, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
-        allow_pickle=allow_pickle,
+        allow_pickle=allow_pickle, compile=compile,
     )  # fmt: skip
     bot.check(asked)
     conversation = bot.conversation(
@@ -310,6 +314,7 @@ def _load(
     guarded: bool,
     prompt_format: str | None,
     allow_pickle: bool,
+    compile: bool = False,
 ) -> "Chatbot":
     from transformers.utils import logging as transformers_logging
 
@@ -318,7 +323,7 @@ def _load(
     transformers_logging.disable_progress_bar()
     bot = Chatbot.load(
         model, device=device, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
-        allow_pickle=allow_pickle,
+        allow_pickle=allow_pickle, compile=compile,
     )  # fmt: skip
     for file in bags:
         bot.add_attribute(file)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError, reason_of
+from chatbot.even_rows import even_rows
 from chatbot.pair_reading import Ids, PairNetwork, is_bfloat16_native, rows_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class TurnReader(PairNetwork):
             groups[-1][1].append(part)
             room -= len(part)
         with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native()):
-            odds = [self(rows_of([group])) for group in groups]
+            odds = [self(rows_of([group], width=_width(*group))) for group in groups]
         return torch.cat(odds).numpy() if odds else np.zeros(0, np.float32)
 
     def turn_ids(self, text: str) -> Ids:
@@ -113,3 +114,8 @@ class TurnReader(PairNetwork):
         )["input_ids"]
         cls, sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         return [[cls, *one[-most:], sep] for one in pieces]
+
+
+def _width(context: Ids, replies: Sequence[Ids]) -> int:
+    """Of a row, one of few: see `chatbot.even_rows`."""
+    return even_rows(len(context) + sum(map(len, replies)))

@@ -2,14 +2,17 @@
 
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chatbot.store import Store
 from ui.listening import address_of, free_port
-from ui.loading import Device, Model, loading
+from ui.loading import Compile, Device, Dtype, Model, loading
 
 if TYPE_CHECKING:
     from ui.labelling import Labelling
@@ -29,6 +32,8 @@ def ui(
     ] = 7860,
     model: Model = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    compile: Compile = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +61,7 @@ def ui(
 ) -> None:  # fmt: skip
     """Show the chat page, and print its address. Works offline; chats stay on this machine."""
     labelling = _labelling(label, labels, rater)
+    load = partial(loading, model, device, dtype, compile=compile)
     store = (
         Store.in_memory()
         if data == MEMORY
@@ -64,7 +70,7 @@ def ui(
     with store:
         if keep_days is not None:
             store.delete_older(keep_days)
-        _serve(store, labelling, host, port, model, device)
+        _serve(store, labelling, host, port, load)
 
 
 def _labelling(tasks: Path | None, labels: Path | None, rater: str | None) -> "Labelling | None":
@@ -79,9 +85,12 @@ def _labelling(tasks: Path | None, labels: Path | None, rater: str | None) -> "L
 
 
 def _serve(
-    store: Store, labelling: "Labelling | None", host: str, port: int, model: str | None,
-    device: str,
-) -> None:  # fmt: skip
+    store: Store,
+    labelling: "Labelling | None",
+    host: str,
+    port: int,
+    load: Callable[[], Future[Any]],
+) -> None:
     """Shows the page while the model is still loading, then waits for Ctrl-C."""
     port = free_port(host, port)  # told at once, not after everything was imported
     typer.echo("Starting ...", err=True)
@@ -92,7 +101,7 @@ def _serve(
     from ui.turns import Turns
 
     # After Gradio is imported: two threads that import at once can meet half-made modules.
-    bot = loading(model, device)
+    bot = load()
     service = Service(Turns(bot), store, presets=list_presets(), labelling=labelling)
     demo, _ = launch(service, host=host, port=port)
     try:

@@ -20,9 +20,20 @@ Dtype = Annotated[
     ),
 ]
 
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        envvar="CHATBOT_COMPILE",
+        help="Compile the model first: a minute, then faster replies.",
+    ),
+]
+
 
 # Any: page and server each take the part of a `Chatbot` that they use, and a future is invariant.
-def loading(model: str | None, device: str, dtype: str = "auto") -> Future[Any]:
+def loading(
+    model: str | None, device: str, dtype: str = "auto", *, compile: bool = False
+) -> Future[Any]:
     """The bot, which a thread loads beside everything else, and warms up once it can be used."""
     bot: Future[Any] = Future()
 
@@ -32,7 +43,7 @@ def loading(model: str | None, device: str, dtype: str = "auto") -> Future[Any]:
             from chatbot.console import quiet_libraries
 
             quiet_libraries()
-            loaded = Chatbot.load(model, device=device, dtype=dtype)
+            loaded = Chatbot.load(model, device=device, dtype=dtype, compile=compile)
         except BaseException as error:  # told where the result is waited for
             bot.set_exception(error)
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Ids = Sequence[int]
 
@@ -45,6 +45,11 @@ class Network(Protocol):
 
     The one hook point is the *final hidden state*: exactly what the output embedding multiplies.
     """
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Of the decoder, first to last."""
+        ...
 
     def start(self, prompts: Sequence[Ids], candidates: int) -> DecodingState:
         """Reads G prompts once, for `candidates` rows each."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from chatbot.backbones.base import DecodingState, Ids, Resume, padded
@@ -68,6 +68,10 @@ class MeenaNetwork:
     def __init__(self, model: MeenaForConditionalGeneration):
         self._lm, self._model = model, model.model
         self._pad, self._bos = model.config.pad_token_id, model.config.bos_token_id
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return list(self._model.decoder_blocks)
 
     def start(self, prompts: Sequence[Ids], candidates: int) -> DecodingState:
         device = self._lm.device

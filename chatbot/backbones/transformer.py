@@ -38,6 +38,10 @@ class TransformerNetwork(ABC):
         for block in self.parts.blocks:
             block.register_forward_pre_hook(_write_down, with_kwargs=True)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return list(self.parts.blocks)
+
     @abstractmethod
     def decode(
         self, inputs: dict[str, Tensor], state: DecodingState

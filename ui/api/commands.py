@@ -1,10 +1,12 @@
 """The command `chatbot serve`."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ import typer
 
 from chatbot.errors import InputError
 from ui.listening import address_of, listen, port_of
-from ui.loading import Device, Model, loading
+from ui.loading import Compile, Device, Dtype, Model, loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -66,6 +68,8 @@ def serve(
         typer.Option(envvar="CHATBOT_MODEL_NAME", help="The model's name for clients."),
     ] = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    compile: Compile = False,
     api_key: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +153,11 @@ def serve(
                 "the chat page keeps a visitor's state in one process, which replicas are not; "
                 "leave out --ui, and run `chatbot ui` beside it"
             )
+        if dtype != "auto" or compile:
+            raise InputError(
+                "replicas choose the dtype by themselves and are not compiled; leave out --dtype "
+                "and --compile"
+            )
         if port == 0:
             raise InputError("every machine listens at the same port; give another --port than 0")
         from ui.api.scale import serve_on_ray
@@ -161,14 +170,14 @@ def serve(
     if replicas != 1:
         raise InputError(f"replicas is {replicas}; more than one need --engine ray")
     page = Page(data, keep_days) if ui else None
-    _serve_here(serving, name, model, device, host, port, page)
+    load = partial(loading, model, device, dtype, compile=compile)
+    _serve_here(serving, name, load, host, port, page)
 
 
 def _serve_here(
     serving: "Serving",
     name: str,
-    model: str | None,
-    device: str,
+    load: Callable[[], "Future[ServedBot]"],
     host: str,
     port: int,
     page: Page | None,
@@ -183,7 +192,7 @@ def _serve_here(
 
     if page is not None:
         import gradio  # noqa: F401  # before a second thread imports: modules can be met half-made
-    bot = loading(model, device)
+    bot = load()
     service = Service(bot, name, serving)
     app = build(service)
     address = address_of(host, port_of(listener))

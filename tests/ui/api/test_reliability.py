@@ -19,7 +19,9 @@ HI = {"messages": [{"role": "user", "content": "Hello there!"}], "candidates": 2
 FLOOD_S = 60
 PER_SECOND = 50
 SOAK_TURNS = 1_000
-WARM_UP_TURNS = 200
+WARM_UP_TURNS = 1_000
+"""As many, since what is bounded fills slowly: vectors of 4,096 texts, products of each size
+(`chatbot.even_rows`), pages of mapped weights. They add 7 % in the thousand turns after 200."""
 
 
 def malformed(chance):

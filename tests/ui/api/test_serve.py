@@ -35,9 +35,17 @@ def run(*arguments, **environment):
 def test_options_come_before_the_environment_and_that_before_defaults(asked):
     result = run("--max-batch", "3", CHATBOT_MAX_BATCH="5", CHATBOT_MAX_QUEUE="7")
     assert result.exit_code == 0, result.output
-    ((serving, name, model, *_),) = asked
+    ((serving, name, load, *_),) = asked
     assert (serving.max_batch, serving.max_queue, serving.max_body) == (3, 7, 1 << 20)
-    assert (name, model) == ("meena", None)
+    assert (name, load.args, load.keywords) == ("meena", (None, "auto", "auto"), {"compile": False})
+
+
+def test_how_the_model_is_loaded_can_be_told(asked):
+    run("--device", "cpu", "--dtype", "int8", "--compile")
+    run(CHATBOT_DEVICE="cpu", CHATBOT_DTYPE="int8", CHATBOT_COMPILE="1")
+    for _, _, load, *_ in asked:
+        assert (load.args, load.keywords) == ((None, "cpu", "int8"), {"compile": True})
+    assert len(asked) == 2
 
 
 def test_the_key_is_read_from_the_environment_and_never_shown(asked):
@@ -54,6 +62,7 @@ def test_the_key_is_read_from_the_environment_and_never_shown(asked):
         (["--replicas", "2"], "more than one need --engine ray"),
         (["--engine", "ray", "--ui"], "leave out --ui"),
         (["--engine", "ray", "--port", "0"], "give another --port"),
+        (["--engine", "ray", "--compile"], "leave out --dtype"),
     ],
 )
 def test_what_cannot_be_served_is_told(asked, arguments, told):
