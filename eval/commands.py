@@ -12,6 +12,7 @@ from chatbot.cli import (
     Coherence,
     ControlsText,
     Device,
+    Dtype,
     Guarded,
     MaxNewTokens,
     Model,
@@ -79,6 +80,7 @@ def respond(
     seed: Annotated[int, typer.Option(min=0, help="Of line 1; line n has this + n - 1.")] = 0,
     model: Model = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     candidates: Candidates = _SAMPLING.candidates,
     temperature: Temperature = _SAMPLING.temperature,
     top_k: TopK = _SAMPLING.top_k,
@@ -106,7 +108,7 @@ def respond(
     )
     quiet_libraries()
     bot = Chatbot.load(
-        model, device=device, guarded=guarded, prompt_format=prompt_format,
+        model, device=device, dtype=dtype, guarded=guarded, prompt_format=prompt_format,
         allow_pickle=allow_pickle,
     )  # fmt: skip
     for file in bag:
