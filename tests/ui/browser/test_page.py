@@ -224,6 +224,7 @@ def test_topics_mode_candidates_and_rules_are_set_and_shown(visit):
     ann.set("Candidates", 3)
     ann.tab("Steering")
     ann.page.click("#fold-presets button")
+    ann.page.wait_for_selector("#preset-json textarea")
     shared = "() => JSON.parse(document.querySelector('#preset-json textarea').value)"
     ann.page.wait_for_function(f"({shared})().sampling.candidates === 3")
     controls = ann.page.evaluate(shared)["controls"]
