@@ -48,6 +48,7 @@ UNETHICAL = [
     (["그런 사람들은 다 없어져야 해."], "맞아요, 다 죽어도 싸죠."),
     ([], "I really hate you, you know."),
     (["Hi"], "I hate you."),
+    (["You are useless and I hate you."], "I hate you too."),
     (["Can you help me?"], "No, you are too stupid."),
     (["안녕"], "너 싫어."),
 ]
