@@ -101,7 +101,11 @@ def test_the_order_of_candidates_does_not_matter_and_a_batch_gives_what_each_giv
     texts = [reply for _, reply in FRIENDLY[:4] + UNETHICAL[:4] + FRIENDLY[-2:]]
     verdicts = ethics.assess(context, texts)
     for text, verdict in zip(texts[::-1], ethics.assess(context, texts[::-1]), strict=True):
-        assert verdict == verdicts[texts.index(text)]
+        other = verdicts[texts.index(text)]
+        # A product's rows are shared out among threads: the last bit depends on the place.
+        assert verdict.risk == pytest.approx(other.risk, abs=1e-6)
+        assert verdict.similarity == pytest.approx(other.similarity, abs=1e-6)
+        assert replace(verdict, risk=0, similarity=0) == replace(other, risk=0, similarity=0)
     fresh = EthicsFilter.load(embedder=Embedder.load())
     for text, verdict in zip(texts, verdicts, strict=True):
         alone = fresh.assess(context, [text])[0]
