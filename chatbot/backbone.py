@@ -35,7 +35,9 @@ from chatbot.backbones.meena import MeenaNetwork, MeenaWriter
 from chatbot.backbones.prompting import Writer, choose_format
 from chatbot.backbones.selftest import disagreements
 from chatbot.backbones.seq2seq import Seq2SeqNetwork
+from chatbot.devices import find_device, find_dtype
 from chatbot.errors import InputError, ModelError, reason_of
+from chatbot.even_rows import keep_sizes_few
 from chatbot.hub import digest_of_model, digest_of_weights, find_model
 from chatbot.meena import MeenaForConditionalGeneration
 from chatbot.prompt import Prompt, SpecialIds
@@ -175,10 +177,10 @@ class Backbone:
             config = AutoConfig.from_pretrained(place)
             auto = _auto_class(config, str(model or place))
             tokenizer = _tokenizer(place, config)
-            on = _device(device)
+            on = find_device(device)
             pickled = not any(place.glob("*.safetensors"))
             loaded: Any = auto.from_pretrained(
-                place, dtype=_dtype(dtype, on), use_safetensors=not pickled,
+                place, dtype=find_dtype(dtype, on), use_safetensors=not pickled,
                 output_loading_info=True, **({"weights_only": True} if pickled else {}),
             )  # fmt: skip
             network, report = loaded  # typed as the model alone
@@ -206,7 +208,8 @@ class Backbone:
                 f"{model} is a {config.model_type!r} model, a family not known here, and cannot be "
                 f"steered: {'; '.join(wrong)}"
             )
-        if compile:
+        keep_sizes_few(network)
+        if compile:  # the layers as they are from here on
             backbone.compile()
         return backbone
 
@@ -352,37 +355,3 @@ def _tokenizer(place: Path, config: Any) -> Any:
     if config.model_type == "meena":
         return PreTrainedTokenizerFast.from_pretrained(place, split_special_tokens=True)
     return AutoTokenizer.from_pretrained(place)
-
-
-def _device(name: str) -> torch.device:
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    has_mps = torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if n_gpus else "mps" if has_mps else "cpu")
-    seen = {"cpu": 1, "cuda": n_gpus, "mps": int(has_mps)}
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {name!r}; give auto, cpu, cuda or mps") from error
-    if device.type not in seen:
-        raise ModelError(f"a device {name!r} is not used here; give auto, cpu, cuda or mps")
-    if (device.index or 0) >= seen[device.type]:
-        raise ModelError(
-            f"device {name!r} asked for, but torch sees {seen[device.type]} of {device.type!r}; "
-            "use another, or cpu"
-        )
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name in known:
-        return known[name]
-    if name == "int8" and device.type != "cpu":
-        raise ModelError(f"int8 is for CPUs: with device {device.type!r} give bfloat16, or use cpu")
-    if name not in ("auto", "int8"):
-        raise ModelError(f"unknown dtype {name!r}; give auto, {', '.join(known)} or int8")
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if device.type == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32

@@ -148,15 +148,11 @@ class Chatbot:
             ModelError: the model cannot be used, or not compiled; the message says why.
         """
         from chatbot.backbone import Backbone
-        from chatbot.even_rows import keep_sizes_few
 
         backbone = Backbone.load(
             model, device=device, dtype=dtype, revision=revision, prompt_format=prompt_format,
-            allow_pickle=allow_pickle,
+            allow_pickle=allow_pickle, compile=compile,
         )  # fmt: skip
-        keep_sizes_few(backbone.model)
-        if compile:  # the layers as they are from here on
-            backbone.compile()
         bot = cls(backbone, encoder=encoder)
         if encoder is None:  # what it reads are the vectors of the default encoder
             from chatbot.coherence import Coherence
@@ -339,8 +335,8 @@ class Chatbot:
                 for group, candidates in enumerate(worded)
             ]
             clock.lap("steering")
+        worded = self._rated(batch, worded, request.ranking)  # one call of the encoder for all
         worded = self._suited(batch, worded)
-        worded = self._rated(batch, worded, request.ranking)
         clock.lap("coherence")
         judged = self._judged(batch, worded)
         clock.lap("ethics")

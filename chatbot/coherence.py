@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from chatbot.errors import InputError, ModelError, reason_of
 from chatbot.example_set import Encoder, product
-from chatbot.ngrams import LEAST_HANGUL, hangul_share
+from chatbot.ngrams import is_korean
 
 Floats = NDArray[np.float32]
 
@@ -266,7 +266,7 @@ class Coherence:
 
 
 def _language(turns: Sequence[str]) -> str:
-    return "ko" if hangul_share(turns[-1]) > LEAST_HANGUL else "en"
+    return "ko" if is_korean(turns[-1]) else "en"
 
 
 def _end(text: str) -> str:

@@ -62,6 +62,7 @@ def _warm_up(backbone: "Backbone", forward: Forward) -> None:
     blocks = backbone.network.blocks
     prompt = backbone.prompt(["Hello! How are you?"]).ids
     state, ids = backbone.start([prompt], _CANDIDATES), backbone.first([prompt], _CANDIDATES)
+    compiled = torch.compile(forward, dynamic=True, fullgraph=True)
 
     def step(n: int = 1) -> None:
         nonlocal state
@@ -75,13 +76,13 @@ def _warm_up(backbone: "Backbone", forward: Forward) -> None:
         # A block of transformers knows its number, so that each has a graph of its own.
         torch._dynamo.config.patch(recompile_limit=4 * len(blocks)),
     ):
-        _run(blocks, torch.compile(forward, dynamic=True, fullgraph=True))
+        _run(blocks, compiled)
         step(2)
         ids = ids[1:]
         backbone.keep_rows(state, torch.arange(1, _CANDIDATES, device=ids.device))
         _run(blocks, _among_known(forward))
         step()  # rows that were just chosen lie otherwise in memory
-        _run(blocks, torch.compile(forward, dynamic=True, fullgraph=True))
+        _run(blocks, compiled)
         with torch.compiler.set_stance("fail_on_recompile"):
             step(2)
 

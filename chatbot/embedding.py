@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import ModelError
-from chatbot.ngrams import LEAST_HANGUL, hangul_share
+from chatbot.ngrams import is_korean
 
 if TYPE_CHECKING:
     from chatbot.encoders import Pooling, TextModel
@@ -109,7 +109,7 @@ class Embedder:
             if pooling is not None:
                 raise ModelError("the default encoder has its pooling; name another, or leave it")
             return cls._default(korean or "student", device, multiplied)
-        from chatbot.encoders import digest_of
+        from chatbot.encoders import digest_of, load_text_model
         from chatbot.hub import digest_of_weights, find_model
 
         folder = find_model(model, revision=revision, allow_pickle=allow_pickle)
@@ -122,7 +122,7 @@ class Embedder:
                     "leave korean out, so that the model reads Korean itself"
                 )
             return cls._default("student", device, multiplied)  # the same weights, already here
-        loaded = _text_model(
+        loaded = load_text_model(
             folder, name=name, device=device, dtype=multiplied, pooling=pooling,
             allow_pickle=allow_pickle,
         )  # fmt: skip
@@ -131,7 +131,9 @@ class Embedder:
 
     @classmethod
     def _default(cls, korean: Korean, device: str, dtype: str) -> "Embedder":
-        loaded = _text_model(minilm_folder(), name="minilm", device=device, dtype=dtype)
+        from chatbot.encoders import load_text_model
+
+        loaded = load_text_model(minilm_folder(), name="minilm", device=device, dtype=dtype)
         if korean == "same":
             return cls(loaded, name="minilm", digest=MINILM_SHA256, device=device, dtype=dtype)
         from chatbot.hub import digest_of_weights
@@ -183,16 +185,14 @@ class Embedder:
         A text of two languages goes to one encoder, whole: the Korean one reads Latin words too,
         while MiniLM reads every Korean word as unknown.
         """
-        is_korean = np.array(
-            [self._korean is not None and hangul_share(text) > LEAST_HANGUL for text in texts]
-        )
+        goes_there = np.array([self._korean is not None and is_korean(text) for text in texts])
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        if self._korean is not None and is_korean.any():
-            chosen = [text for text, korean in zip(texts, is_korean, strict=True) if korean]
-            vectors[is_korean] = self._korean.encode(chosen)
-        if not is_korean.all():
-            others = [text for text, korean in zip(texts, is_korean, strict=True) if not korean]
-            vectors[~is_korean] = self._read(others)
+        if self._korean is not None and goes_there.any():
+            chosen = [text for text, korean in zip(texts, goes_there, strict=True) if korean]
+            vectors[goes_there] = self._korean.encode(chosen)
+        if not goes_there.all():
+            others = [text for text, korean in zip(texts, goes_there, strict=True) if not korean]
+            vectors[~goes_there] = self._read(others)
         return vectors
 
     def _read(self, texts: list[str]) -> Vectors:
@@ -228,27 +228,6 @@ def _batches(order: NDArray[np.int64], lengths: Sequence[int]) -> Iterator[NDArr
             start = end
 
 
-def _text_model(
-    folder: Path,
-    *,
-    name: str,
-    device: str,
-    dtype: str,
-    pooling: "Pooling | None" = None,
-    allow_pickle: bool = False,
-) -> "TextModel":
-    """As `load_text_model`, with products of few sizes: no two lists of texts are of one size."""
-    from chatbot.encoders import PooledEncoder, SentenceModel, load_text_model
-    from chatbot.even_rows import keep_sizes_few
-
-    loaded = load_text_model(
-        folder, name=name, device=device, dtype=dtype, pooling=pooling, allow_pickle=allow_pickle
-    )
-    assert isinstance(loaded, PooledEncoder | SentenceModel)  # typed as what reads texts
-    keep_sizes_few(loaded.model)
-    return loaded
-
-
 def _check_choices(dtype: str, korean: str | None) -> None:
     if dtype not in _DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; give {', '.join(_DTYPES)}")
@@ -258,12 +237,11 @@ def _check_choices(dtype: str, korean: str | None) -> None:
 
 def _multiplied_in(dtype: str, device: str) -> str:
     """The number type that `auto` stands for."""
-    import torch
+    from chatbot.devices import is_bfloat16_native
 
     if dtype != "auto":
         return dtype
-    is_native = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if is_native else "float32"
+    return "bfloat16" if device == "cpu" and is_bfloat16_native() else "float32"
 
 
 def minilm_folder() -> Path:

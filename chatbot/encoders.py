@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from chatbot.errors import ModelError, reason_of
+from chatbot.even_rows import keep_sizes_few
 from chatbot.hub import digest_of_file, weight_files
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def load_text_model(
             )  # fmt: skip
         if dtype != "float32":
             _halve(loaded.model, getattr(torch, dtype))
+            keep_sizes_few(loaded.model)  # no two lists of texts are of one size
     except (OSError, ValueError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
         why = reason_of(error)
         raise ModelError(

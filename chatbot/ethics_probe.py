@@ -24,7 +24,7 @@ from chatbot.embedding import Vectors
 from chatbot.errors import ModelError, reason_of
 from chatbot.example_set import product
 from chatbot.exemplars import CATEGORIES
-from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
+from chatbot.ngrams import is_korean, text_parts
 
 RETRAIN = "train it again with `chatbot ethics train --data FOLDER`"
 
@@ -155,7 +155,7 @@ class Probe:
 
 def language_of(text: str) -> Language:
     """Which scale and threshold are for a text: Korean, or any other."""
-    return "ko" if hangul_share(text) > LEAST_HANGUL else "en"
+    return "ko" if is_korean(text) else "en"
 
 
 def is_readable(text: str, user: str) -> bool:

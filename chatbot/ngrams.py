@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_HANGUL = 0.2
-"""Of the letters of a text, from which it counts as Korean."""
+_LEAST_HANGUL = 0.2
+"""Of the letters of a text, above which it counts as Korean: names and terms are Latin there."""
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
 _LONG_RUN = re.compile(r"(.)\1{2,}")
@@ -32,6 +32,11 @@ def hangul_share(text: str) -> float:
     """Of the letters of a text, those that are Hangul; 0 where there are none."""
     letters = [letter for letter in text if letter.isalpha()]
     return sum(map(_is_hangul, letters)) / len(letters) if letters else 0.0
+
+
+def is_korean(text: str) -> bool:
+    """Whether a text is Korean for what has one measure for Korean texts and one for all others."""
+    return hangul_share(text) > _LEAST_HANGUL
 
 
 def _is_hangul(letter: str) -> bool:

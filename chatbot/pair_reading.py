@@ -61,11 +61,6 @@ def rows_of(groups: Sequence[tuple[Ids, Sequence[Ids]]], *, width: int = 0) -> R
     return Rows(ids, segments, positions, torch.tensor(starts))
 
 
-def is_bfloat16_native() -> bool:
-    """Whether the processor multiplies bfloat16, in half the time of float32."""
-    return torch.cpu._is_avx512_bf16_supported()
-
-
 class PairNetwork(nn.Module):
     """One number for each reply to its context.
 

@@ -6,7 +6,7 @@ Works on text and numbers alone; knows nothing of models.
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from attribute_models.lexicon import Language, language_of
@@ -47,8 +47,8 @@ def rank(
     earlier = [_said(turn) for turn in turns]
     language = language_of(turns[-1]) if turns else None
     earlier_runs = {run for turn in earlier for run in _runs(turn, ranking.repeat_words)}
-    own = turns[-2::-2]
-    read = [replace(one, monotony=monotony_of(one.text, own)) for one in candidates]
+    own = _Habits.of(turns[-2::-2])
+    read = [replace(one, monotony=own.monotony_of(one.text)) for one in candidates]
     scored = [(score_of(candidate, ranking), candidate) for candidate in read]
     scored.sort(key=lambda pair: pair[0], reverse=True)
     kept: list[Candidate] = []
@@ -85,18 +85,26 @@ def score_of(candidate: Candidate, ranking: Ranking) -> float:
     return fluency + answers + shows - ranking.monotony * candidate.monotony - ranking.risk * risk
 
 
-def monotony_of(text: str, own: Sequence[str]) -> int:
-    """How often a reply does again what the bot has just done.
+@dataclass(frozen=True, slots=True)
+class _Habits:
+    """What the bot has done in its turns: how many in a row asked, up to the last; and sentences.
 
-    One for each of the bot's turns in a row that asked, but for the first, where the reply asks
-    too: people are interviewed otherwise. One for each sentence that the bot has said before.
-
-    Args:
-        own: the bot's turns, newest first.
+    A reply that asks again interviews the person; one that says a sentence again bores.
     """
-    asked = list(takewhile(lambda turn: "?" in turn, own)) if "?" in text else []
-    said = {sentence for turn in own for sentence in _sentences(turn)}
-    return max(0, len(asked) - 1) + sum(sentence in said for sentence in _sentences(text))
+
+    asked: int
+    said: Set[str]
+
+    @classmethod
+    def of(cls, turns: Sequence[str]) -> "_Habits":
+        """Of the bot's turns, newest first."""
+        asked = sum(1 for _ in takewhile(lambda turn: "?" in turn, turns))
+        return cls(asked, {sentence for turn in turns for sentence in _sentences(turn)})
+
+    def monotony_of(self, text: str) -> int:
+        """One for each sentence said before, and each question in a row but for the first two."""
+        interviews = max(0, self.asked - 1) if "?" in text else 0
+        return interviews + len(self.said & _sentences(text))
 
 
 def _sentences(text: str) -> set[str]:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import ModelError, reason_of
-from chatbot.ngrams import text_parts
 from chatbot.policy import REACTIONS
-from chatbot.topics import RETRAIN, RETRAIN_FOR, detector_folder, parts_scales, seen
+from chatbot.topics import RETRAIN, check_encoder, detector_folder, parts_logits, seen
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
@@ -55,9 +54,7 @@ class ReactionWeights:
             vectors: (n, D) unit vectors of the texts.
         """
         logits = seen(vectors, texts) @ self.vector_weight.T + self.bias  # (n, R)
-        for row, text in enumerate(texts):
-            parts = text_parts(text, len(self.parts_weight))
-            logits[row] += parts_scales(parts, self.parts_rarity) @ self.parts_weight[parts]
+        logits += parts_logits(texts, self.parts_weight, self.parts_rarity)
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     def save(self, folder: Path) -> None:
@@ -94,12 +91,7 @@ class ReactionReader:
     """Reads reactions of replies; safe to share by threads."""
 
     def __init__(self, weights: ReactionWeights, embedder: "Embedder"):
-        if weights.encoder != embedder.identity["digest"]:
-            raise ModelError(
-                "the reader of reactions was trained on the vectors of another text encoder "
-                f"({weights.encoder[:12]}) than {embedder.identity['name']}; "
-                + RETRAIN_FOR.format(name=embedder.identity["name"])
-            )
+        check_encoder("the reader of reactions", weights.encoder, embedder)
         self.weights = weights
         self.embedder = embedder
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from chatbot.errors import InputError, ModelError, reason_of
 from chatbot.folders import own_folder
 from chatbot.followup import FEATURES, FollowUp
-from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
+from chatbot.ngrams import is_korean, text_parts
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
@@ -37,9 +37,6 @@ SIDES = ("deed", "victim", "subject")
 of the news, the law or history."""
 
 RETRAIN = "train one with `chatbot policy train --data FILE --out FOLDER`"
-RETRAIN_FOR = "train one with `chatbot policy train --encoder {name} --data FILE`"
-"""For another encoder; it is found again by that encoder's digest."""
-
 MAX_READ_TURNS = 8
 """Turns looked at, newest first: an older topic that still matters was touched since."""
 
@@ -53,6 +50,16 @@ def detector_folder(digest: str) -> Path:
     """Where the detector for a text encoder lies: trained on this machine, else the shipped one."""
     own = own_detector(digest)
     return own if own.is_dir() else SHIPPED
+
+
+def check_encoder(what: str, trained_for: str, embedder: "Embedder") -> None:
+    """Raises ModelError where `what` was trained on the vectors of another encoder."""
+    if trained_for != embedder.identity["digest"]:
+        name = embedder.identity["name"]
+        raise ModelError(
+            f"{what} was trained on the vectors of another text encoder ({trained_for[:12]}) than "
+            f"{name}; train one with `chatbot policy train --encoder {name} --data FILE`"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +133,7 @@ class Probe:
         """
         hidden = np.maximum(seen(vectors, texts) @ self.hidden_weight.T + self.hidden_bias, 0)
         logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 3)
-        for row, text in enumerate(texts):
-            parts = text_parts(text, len(self.parts_weight))
-            logits[row] += parts_scales(parts, self.parts_rarity) @ self.parts_weight[parts]
+        logits += parts_logits(texts, self.parts_weight, self.parts_rarity)
         n = len(self.topics)
         return _softmax(logits[:, :n] / self.temperature), _softmax(logits[:, n:])
 
@@ -189,8 +194,17 @@ def seen(vectors: Array, texts: Sequence[str]) -> Array:
     On sources left out of the training, the parts of Korean words alone do better than with the
     vectors of the Korean encoder, which is too small to tell topics apart.
     """
-    shares = np.array([hangul_share(text) for text in texts])
-    return np.where(shares[:, None] > LEAST_HANGUL, np.float32(0), vectors)
+    korean = np.array([is_korean(text) for text in texts])
+    return np.where(korean[:, None], np.float32(0), vectors)
+
+
+def parts_logits(texts: Sequence[str], weight: Array, rarity: Array) -> Array:
+    """(n, outputs): what the words of each text give, of (buckets, outputs) and (buckets,)."""
+    logits = np.empty((len(texts), weight.shape[1]), np.float32)
+    for row, text in enumerate(texts):
+        parts = text_parts(text, len(weight))
+        logits[row] = parts_scales(parts, rarity) @ weight[parts]
+    return logits
 
 
 def parts_scales(parts: NDArray[np.int64], rarity: Array) -> Array:
@@ -203,12 +217,7 @@ class TopicDetector:
     """Tells what the last turn of a conversation is about; safe to share by threads."""
 
     def __init__(self, probe: Probe, embedder: "Embedder", follow_up: FollowUp):
-        if probe.encoder != embedder.identity["digest"]:
-            raise ModelError(
-                "the topic detector was trained on the vectors of another text encoder "
-                f"({probe.encoder[:12]}) than {embedder.identity['name']}; "
-                + RETRAIN_FOR.format(name=embedder.identity["name"])
-            )
+        check_encoder("the topic detector", probe.encoder, embedder)
         self.probe = probe
         self.embedder = embedder
         self.follow_up = follow_up

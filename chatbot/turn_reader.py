@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatbot.devices import is_bfloat16_native
 from chatbot.embedding import minilm_folder
 from chatbot.errors import ModelError, reason_of
 from chatbot.even_rows import even_rows
-from chatbot.pair_reading import Ids, PairNetwork, is_bfloat16_native, rows_of
+from chatbot.pair_reading import Ids, PairNetwork, rows_of
 
 if TYPE_CHECKING:
     from transformers import BertModel

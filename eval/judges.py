@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import ModelError
-from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
+from chatbot.ngrams import is_korean, text_parts
 
 Array = NDArray[np.float32]
 
@@ -249,7 +249,7 @@ def hashed_words(text: str, size: int) -> list[int]:
 
     Of Korean also parts of words, as a stem takes many endings.
     """
-    if hangul_share(text) > LEAST_HANGUL:
+    if is_korean(text):
         return [int(part) for part in text_parts(text, size)]
     spoken = ["<", *_WORD.findall(text.lower().replace("’", "'")), ">"]
     pairs = (f"{one} {two}" for one, two in pairwise(spoken))

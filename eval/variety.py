@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatbot.ngrams import LEAST_HANGUL, hangul_share
+from chatbot.ngrams import is_korean
 from eval.control.metrics import distinct
 from eval.jsonl import Line, read_lines
 from eval.respond import check_context
@@ -106,7 +106,7 @@ def variety_of(contexts: Sequence[Sequence[str]], replies: Sequence[str]) -> Var
 
 
 def _same_script(reply: str, turn: str) -> bool:
-    return (hangul_share(reply) >= LEAST_HANGUL) == (hangul_share(turn) >= LEAST_HANGUL)
+    return is_korean(reply) == is_korean(turn)
 
 
 def _check_answer(line: Line) -> None:

@@ -301,7 +301,7 @@ def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
 
 def read_rows_with(reader: "TurnReader", rows: Sequence[Row]) -> NDArray[np.float32]:
     """(n,) log-odds of the rows it was made for, not a number of the others."""
-    from chatbot.pair_reading import is_bfloat16_native
+    from chatbot.devices import is_bfloat16_native
 
     reader = copy.deepcopy(reader)  # to be saved with all bits
     if is_bfloat16_native():

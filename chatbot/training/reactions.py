@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chatbot.errors import TrainingError
-from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
+from chatbot.ngrams import is_korean, text_parts
 from chatbot.policy import REACTIONS
 from chatbot.reactions import ReactionWeights
 from chatbot.topics import parts_scales, seen
@@ -134,9 +134,9 @@ def _scores(
     read: NDArray[np.float32], goal: NDArray[np.float32], texts: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Language -> reaction -> number, precision and recall of what is read as likely."""
-    is_korean = np.array([hangul_share(text) > LEAST_HANGUL for text in texts])
+    korean = np.array([is_korean(text) for text in texts])
     told: dict[str, dict[str, Any]] = {}
-    for language, which in (("en", ~is_korean), ("ko", is_korean)):
+    for language, which in (("en", ~korean), ("ko", korean)):
         told[language] = {}
         for column, name in enumerate(REACTIONS):
             said, right = read[which, column] > 0.5, goal[which, column] > 0

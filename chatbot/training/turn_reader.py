@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from chatbot.pair_reading import Rows, is_bfloat16_native, rows_of
+from chatbot.devices import is_bfloat16_native
+from chatbot.pair_reading import Rows, rows_of
 from chatbot.turn_reader import TurnReader
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatbot.errors import InputError, ModelError
-from chatbot.ngrams import LEAST_HANGUL, hangul_share, text_parts
+from chatbot.ngrams import is_korean, text_parts
 from eval.jsonl import Line, read_lines
 
 Array = NDArray[np.float32]
@@ -102,7 +102,7 @@ class WordsJudge:
 
 def language_of(text: str) -> str:
     """The language of a text: `ko` where enough of its letters are Hangul, else `en`."""
-    return "ko" if hangul_share(text) > LEAST_HANGUL else "en"
+    return "ko" if is_korean(text) else "en"
 
 
 def scale(n_parts: int) -> float:

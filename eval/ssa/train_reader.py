@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Ids, rows_of
 from eval.ssa.corpus import UNSEEN, WEIGHTS, Turns, document_frequencies
 from eval.ssa.model import PairReader, Plausibility
@@ -97,7 +98,7 @@ def train_reader(
     optimizer = _optimizer(trained)
     rates = [group["lr"] for group in optimizer.param_groups]
     # Half the memory and twice the speed where the processor multiplies bfloat16.
-    cast = torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+    cast = torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native())
     network.train()
     begin, step = time.monotonic(), 0
     for batch in _batches(reader, sources):
