@@ -85,6 +85,18 @@ def tiny_model_dir(tiny_tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def gpt2_dir(tmp_path_factory):
+    """A decoder-only model of transformers, of random weights; not to be changed."""
+    from benchmarks.random_models import Size, random_model
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    model, tokenizer = random_model("gpt2", Size(blocks=2))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_bot(tiny_model_dir):
     from chatbot import Chatbot
 

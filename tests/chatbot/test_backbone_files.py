@@ -9,18 +9,8 @@ import shutil
 import pytest
 import torch
 
-from benchmarks.random_models import Size, random_model
 from chatbot import ModelError
 from chatbot.backbone import Backbone
-
-
-@pytest.fixture(scope="module")
-def gpt2_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gpt2")
-    model, tokenizer = random_model("gpt2", Size(blocks=1))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def refused(name, **settings):

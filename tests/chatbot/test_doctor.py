@@ -3,19 +3,10 @@
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.random_models import FAMILIES, Size, random_model
+from benchmarks.random_models import FAMILIES, random_model
 from chatbot import Chatbot, Sampling, UnknownAttributeError, doctor
 from chatbot.backbone import Backbone
 from chatbot.cli import app
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gpt2")
-    model, tokenizer = random_model("gpt2", Size(blocks=2))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +21,8 @@ def run(*arguments):
     return CliRunner().invoke(app, ["doctor", "--device", "cpu", *map(str, arguments)])
 
 
-def test_a_whole_model_passes(model_dir):
-    found = run("--model", model_dir, "--dtype", "float32")
+def test_a_whole_model_passes(gpt2_dir):
+    found = run("--model", gpt2_dir, "--dtype", "float32")
     assert found.exit_code == 0, found.output
     for told in (
         "a gpt2 of", "format lines", "strength 0", "changes nothing", "steers, hidden",
@@ -64,19 +55,19 @@ def test_a_model_that_is_not_there_fails(tmp_path):
     assert "loads          FAILED  there is no folder" in found.output
 
 
-def test_one_failure_does_not_hide_the_rest(model_dir, monkeypatch):
+def test_one_failure_does_not_hide_the_rest(gpt2_dir, monkeypatch):
     monkeypatch.setattr(Backbone, "last_blocks", lambda *_: 1 / 0)
-    found = run("--model", model_dir, "--dtype", "float32")
+    found = run("--model", gpt2_dir, "--dtype", "float32")
     assert found.exit_code == 1
     assert "parts          FAILED  ZeroDivisionError" in found.output
     assert "generates      ok" in found.output
 
 
-def test_heads_for_another_model_are_refused_with_the_command_that_trains_them(model_dir):
-    bot = Chatbot.load(model_dir, device="cpu", guarded=False)
+def test_heads_for_another_model_are_refused_with_the_command_that_trains_them(gpt2_dir):
+    bot = Chatbot.load(gpt2_dir, device="cpu", guarded=False)
     assert bot.steerer.heads == ()
     assert bot.steerer.refused  # the shipped ones are for the shipped generator
     with pytest.raises(
-        UnknownAttributeError, match=f"train --all --data FOLDER --model {model_dir}"
+        UnknownAttributeError, match=f"train --all --data FOLDER --model {gpt2_dir}"
     ):
         bot.check({"trust": 1.0})
