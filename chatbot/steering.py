@@ -1,7 +1,8 @@
 """Steering while a reply is drawn: from the strengths that are asked to a shift of the logits.
 
 What is controlled is the reply, not the piece: a strength buys a budget of words of the attribute
-over the whole reply, and nothing more is done once they have come.
+over the whole reply, and nothing more is done once they have come. Budgets, rates and prices are
+kept in `chatbot.budgets`; here they become a shift of the logits.
 
 - *Budget.* By itself the generator brings c words into a reply. Strength s asks for
   c + s * (FULL_WORDS - c) of them, so that 0.5 joy and 0.5 anger mean the same number of words
@@ -14,10 +15,6 @@ over the whole reply, and nothing more is done once they have come.
 - *End.* Ending the reply gives up what is missing. If m words are missing and come as a Poisson
   process, the reply ends without any with chance exp(-m); the chain conditioned on the words
   coming (Doob's h-transform) therefore ends with exp(-m) of the odds: the end piece loses m.
-- *Hand.* Tilts and pushes flatten the distribution; rows with a strength above 0 are drawn at a
-  temperature up to `SHARPENING` lower. On 24 contexts at strength 1, words of the list in every
-  reply, the perplexity of the replies was 2.1 instead of 2.8 times the unsteered (game), 1.9
-  instead of 2.6 (food).
 - *Tilt.* The prices become masses, and all attributes' masses are reached together with the least
   KL divergence (`attribute_models.tilt`), so that joy, surprise and a topic are budgets that add
   up rather than forces that fight. Then the tilt is shrunk where a piece would cost more than
@@ -42,30 +39,19 @@ soft members.
 Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from attribute_models.base import AttributeModel
-from attribute_models.lexicon import language_of
 from attribute_models.tilt import Field, Tilted, alone, limit, solve, tilt, together
 from attribute_models.trie import Place
 from chatbot.backbone import Backbone
-from chatbot.binding import (
-    DAMPED_BY_NEUTRAL,
-    FULL_WORDS,
-    LEAST_ODDS,
-    NEUTRAL,
-    WORDS_AMONG_PUSHES,
-    WORDS_BESIDE_HEAD,
-    WORDS_BESIDE_LISTS,
-    Bound,
-    Steerer,
-)
+from chatbot.binding import Bound, Steerer
+from chatbot.budgets import FAINT, MISS, Goal, Plan, Row, plan_of
 from chatbot.controls import Controls
 from chatbot.pushing import Pushes, Step
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
@@ -75,15 +61,6 @@ if TYPE_CHECKING:
 
 MOST_MASS = 0.9
 """Share of the probability that all attributes together may ask for."""
-
-SHARPENING = 0.2
-"""By how much of itself the temperature is lower at strength 1."""
-
-_MISS = 0.01
-"""Mass by which a target counts as missed; half of it is as near as is tried for."""
-
-_FAINT = 0.1
-"""A reading below this is as good as none."""
 
 _CLOSED = TokenTrace()
 
@@ -102,144 +79,6 @@ class Pull:
     wanted: Tensor
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What is asked of one conversation's candidates.
-
-    Attributes:
-        strengths: of the attributes asked for, by name, none of them 0.
-        columns: of these attributes among the bags of the batch.
-        families: numbers of the families with a head for each of them.
-        unknown: attributes that have neither words nor a head in the conversation's language.
-    """
-
-    controls: Controls
-    strengths: dict[str, float]
-    columns: dict[str, int] = field(default_factory=dict)
-    families: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
-
-    def full_words(self, name: str) -> float:
-        """How many words of an attribute strength 1 asks for."""
-        wanted = self.wanted(self.strengths)
-        is_mixed = bool(wanted & self.families.keys()) and bool(wanted - self.families.keys())
-        if name in self.families:
-            return WORDS_BESIDE_LISTS if is_mixed else WORDS_BESIDE_HEAD
-        return WORDS_AMONG_PUSHES if is_mixed else FULL_WORDS
-
-    def beside(self, name: str, family: int) -> int:
-        """Labels of a family that are wanted together, by which the push towards each is divided.
-
-        They are mostly the same way from the reference: half of joy and half of surprise, not both
-        in full.
-        """
-        asked = [one for one, numbers in self.families.items() if family in numbers]
-        together = self.wanted(asked)
-        return len(together) if name in together else 1
-
-    def wanted(self, names: Iterable[str]) -> set[str]:
-        """Those of the attributes that are asked for, not away from."""
-        return {name for name in names if self.strengths[name] > 0}
-
-
-@dataclass(slots=True)
-class _Goal:
-    """What one candidate is asked for of one attribute.
-
-    Attributes:
-        column: of the bag among those of the batch.
-        strength: the candidate's own share of what is asked.
-        wanted: words, for a strength above 0.
-        place: where the candidate stands among the words.
-        missed: pieces at which its mass was out of reach beside the other attributes.
-    """
-
-    bound: Bound
-    column: int
-    strength: float
-    wanted: float
-    place: Place
-    missed: int = 0
-
-    @property
-    def is_met(self) -> bool:
-        """Whether as many words have come as are wanted."""
-        return self.strength > 0 and self.place.so_far >= self.wanted
-
-    def price(self, drawn: int) -> tuple[float, float]:
-        """The price after so many pieces, and the words that are missing."""
-        if self.strength < 0:
-            return math.log(max(LEAST_ODDS, 1 + self.strength)), 0.0
-        bound = self.bound
-        missing = self.wanted - max(self.place.so_far, bound.clean_words)
-        if missing <= 0:
-            return 0.0, 0.0
-        left = bound.remaining[min(drawn, len(bound.remaining) - 1)]
-        return bound.curve.price(bound.curve.clean + missing / left), missing
-
-
-@dataclass(slots=True)
-class _Row:
-    """One candidate while it is drawn."""
-
-    plan: _Plan
-    share: float
-    goals: dict[str, _Goal]
-    tokens: list[TokenTrace] = field(default_factory=list)
-    drawn: int = 0
-    pieces: list[int] = field(default_factory=list)
-    readings: dict[str, float] = field(default_factory=dict)
-    is_done: bool = False
-    fallbacks: int = 0
-
-    @property
-    def heat(self) -> float:
-        """Share of the temperature that the row is drawn at: the less, the more is asked."""
-        asked = max(self.plan.strengths.values(), default=0.0) * self.share
-        return 1 - self.plan.controls.fusion * SHARPENING * min(1.0, max(0.0, asked))
-
-    def weight(self, name: str) -> float:
-        """What an attribute counts for in the fit.
-
-        A small strength of what can be read asks for a small reading, and asks for it firmly; of
-        words it asks for a word now and then.
-        """
-        strength = abs(self.plan.strengths[name])
-        return math.sqrt(strength) if name in self.readings else strength
-
-    def met(self, name: str) -> float:
-        """How far the reply shows an attribute, from 0 to 1: as read, or by its words."""
-        strength = self.plan.strengths[name]
-        if name in self.readings:
-            reading = self.readings[name]
-            return min(1.0, reading / strength) if strength > 0 else 1 - reading
-        return _met(strength, self.goals[name].place.so_far) if name in self.goals else 0.0
-
-    def why_no_effect(self, name: str) -> str:
-        """In words; empty where there was one."""
-        strength, goal = self.plan.strengths[name], self.goals.get(name)
-        if name in self.plan.families:
-            weak = strength > 0 and self.readings.get(name, 1.0) < _FAINT
-            came = goal is not None and goal.place.so_far > 0
-            return "it can hardly be read in the reply" if weak and not came else ""
-        if goal is None:
-            return ""
-        if strength > 0:
-            if goal.place.so_far:
-                return ""
-            return "the others left it no room" if goal.missed else "none of its words came"
-        lowered = sum(t.before.get(name, 0) - t.after.get(name, 0) for t in self.tokens)
-        return "" if lowered > _MISS else "none of its words was near"
-
-    def prices(self, n_bags: int) -> tuple[list[float], float]:
-        """The price of every bag of the batch, 0 where nothing is asked, and all words missing."""
-        prices, missing = [0.0] * n_bags, 0.0
-        for goal in self.goals.values():
-            prices[goal.column], lacking = goal.price(self.drawn)
-            missing += lacking
-        return prices, missing
-
-
 def start_steering(
     steerer: Steerer,
     controls: Sequence[Controls],
@@ -248,14 +87,17 @@ def start_steering(
     candidates: int,
     temperature: float,
 ) -> "Steering | None":
-    """The steering of a batch; None where nothing is asked of any conversation."""
-    plans: list[_Plan] = []
+    """The steering of a batch; None where nothing is asked of any conversation.
+
+    Raises:
+        UnknownAttributeError: there is no such attribute.
+    """
+    plans: list[Plan] = []
     bags: dict[int, Bound] = {}
     for asked, turns in zip(controls, conversations, strict=True):
-        language = _language(turns)
-        plan = _plan(steerer, asked, strengths_of(steerer, asked, turns, language), language)
+        plan = plan_of(steerer, asked, turns)
         for name in plan.strengths:
-            one = steerer.bound(name, language)
+            one = steerer.bound(name, plan.language)
             if one is not None:
                 bags.setdefault(id(one), one)
                 plan.columns[name] = list(bags).index(id(one))
@@ -264,52 +106,6 @@ def start_steering(
         return None
     return Steering(
         steerer, plans, list(bags.values()), candidates=candidates, temperature=temperature
-    )
-
-
-def strengths_of(
-    steerer: Steerer, controls: Controls, turns: Sequence[str], language: str
-) -> dict[str, float]:
-    """What is asked of the answer to a conversation, corrected by what the last reply showed.
-
-    The correction is a proportional step: a reply that showed 0.2 of anger where 0.5 was asked
-    raises the next turn's strength by `feedback` times 0.3. It reads the text of that turn, so a
-    conversation can be gone on with, replayed or edited anywhere.
-
-    Raises:
-        UnknownAttributeError: there is no such attribute.
-    """
-    turn, said = (len(turns) + 1) // 2, turns[::-2][::-1]
-    strengths = controls.at(turn, said)
-    steerer.check(strengths)
-    if not controls.feedback or len(turns) < 2:
-        return strengths
-    before = controls.at(turn - 1, said[:-1])
-    for name, strength in strengths.items():
-        shown = steerer.shown(name, turns[-2], language) if strength > 0 else None
-        if shown is not None:
-            error = max(0.0, before.get(name, 0.0)) - shown
-            strengths[name] = min(1.0, max(0.0, strength + controls.feedback * error))
-    return strengths
-
-
-def _plan(
-    steerer: Steerer, controls: Controls, strengths: Mapping[str, float], language: str
-) -> _Plan:
-    """What can be steered of what is asked, its bags not yet found."""
-    wanted = {name: strength for name, strength in strengths.items() if strength}
-    for name in DAMPED_BY_NEUTRAL if wanted.get(NEUTRAL, 0) > 0 else ():
-        wanted.setdefault(name, -wanted[NEUTRAL])
-    families = {name: steerer.learned(name, language) for name in wanted}
-    has_words = {name: steerer.bound(name, language) is not None for name in wanted}
-    unknown = [name for name in wanted if not families[name] and not has_words[name]]
-    if NEUTRAL in unknown and any(has_words[name] for name in DAMPED_BY_NEUTRAL if name in wanted):
-        unknown.remove(NEUTRAL)  # without a head it still keeps opinions out
-    return _Plan(
-        controls,
-        {name: strength for name, strength in wanted.items() if name not in unknown},
-        families={name: found for name, found in families.items() if found},
-        unknown=tuple(unknown),
     )
 
 
@@ -322,7 +118,7 @@ class Steering:
     def __init__(
         self,
         steerer: Steerer,
-        plans: Sequence[_Plan],
+        plans: Sequence[Plan],
         bags: Sequence[Bound],
         *,
         candidates: int,
@@ -354,15 +150,15 @@ class Steering:
         self._pushes = self._prepare_pushes(backbone)
         self._step: Step | None = None
 
-    def _row(self, plan: _Plan, candidate: int) -> _Row:
+    def _row(self, plan: Plan, candidate: int) -> Row:
         spread = plan.controls.spread
         share = spread[candidate % len(spread)]
         goals = {}
         for name, column in plan.columns.items():
             bound, strength = self._bags[column], plan.strengths[name] * share
             wanted = bound.wanted(strength, plan.full_words(name))
-            goals[name] = _Goal(bound, column, strength, wanted, Place())
-        return _Row(plan, share, goals)
+            goals[name] = Goal(bound, column, strength, wanted, Place())
+        return Row(plan, share, goals)
 
     def _prepare_pushes(self, backbone: Backbone) -> Pushes | None:
         """How far each row is pushed towards each label; None where no head is asked for."""
@@ -395,7 +191,7 @@ class Steering:
             temperature=self._temperature, limit=limits,
         )  # fmt: skip
 
-    def _push(self, row: _Row, family: int, name: str) -> float:
+    def _push(self, row: Row, family: int, name: str) -> float:
         """How far a row is pushed towards a label of a family."""
         calibrated = self._steerer.heads[family].calibration.get(name)
         strength = row.plan.strengths[name] * row.share
@@ -549,7 +345,7 @@ class Steering:
             self._pushes.keep_rows(rows)
 
     def _field(
-        self, logits: Tensor, norm: Tensor, rows: list[_Row], missing: Tensor
+        self, logits: Tensor, norm: Tensor, rows: list[Row], missing: Tensor
     ) -> tuple[Tensor, Tensor, Field]:
         """The pieces that a tilt can raise now, masses (B, A) before it, and what it works on."""
         ways = [
@@ -576,7 +372,7 @@ class Steering:
         return self._support[kept], before, Field(log_p, chance, weight, offset)
 
     def _solve(
-        self, field_: Field, price: Tensor, before: Tensor, rows: list[_Row]
+        self, field_: Field, price: Tensor, before: Tensor, rows: list[Row]
     ) -> tuple[Tensor, Tilted]:
         """The prices (B, A) at which each bag has the mass that its own price alone would buy."""
         active = price != 0
@@ -587,17 +383,17 @@ class Steering:
         total = (bought * active).sum(1, keepdim=True)
         wanted = bought * (MOST_MASS / total.clamp_min(MOST_MASS))
         guess = together(price, before, wanted, active)
-        solved, _ = solve(field_, wanted, guess, active, tolerance=_MISS / 2)
+        solved, _ = solve(field_, wanted, guess, active, tolerance=MISS / 2)
         solved = torch.where(shared[:, None], solved, price)
         after = tilt(field_, solved)
-        missed = active & (((after.mass - wanted).abs() > _MISS) | (wanted < bought))
+        missed = active & (((after.mass - wanted).abs() > MISS) | (wanted < bought))
         for row, is_missed in zip(rows, (missed & shared[:, None]).tolist(), strict=True):
             for goal in row.goals.values():
                 goal.missed += is_missed[goal.column]
         return solved, after
 
     def _note(
-        self, rows: list[_Row], before: Tensor, after: Tilted, price: Tensor, fine: Tensor
+        self, rows: list[Row], before: Tensor, after: Tilted, price: Tensor, fine: Tensor
     ) -> None:
         """Writes what was done into the rows' traces."""
         numbers = torch.cat([before, after.mass, price, after.kl[:, None]], dim=1).tolist()
@@ -642,7 +438,7 @@ class Steering:
                         row.plan.families[name]
                     )
 
-    def _all(self) -> list[_Row]:
+    def _all(self) -> list[Row]:
         return [row for group in self._groups for row in group]
 
     def share(self, group: int, candidate: int) -> float | None:
@@ -663,8 +459,8 @@ class Steering:
             return None
         weights = {name: row.weight(name) for name in strengths}
         total = sum(weights.values())
-        lacking = sum(weight / (row.met(name) + _FAINT) for name, weight in weights.items())
-        return min(1.0, total) * max(0.0, total / lacking - _FAINT)
+        lacking = sum(weight / (row.met(name) + FAINT) for name, weight in weights.items())
+        return min(1.0, total) * max(0.0, total / lacking - FAINT)
 
     def trace(self, group: int, candidate: int) -> SteeringTrace | None:
         """What was done to a candidate; None where nothing was asked."""
@@ -680,7 +476,7 @@ class Steering:
         tokens = (*named, *row.tokens[len(named) :])  # steered, but not yet drawn
         return SteeringTrace(row.plan.controls.mode, row.share, attributes, tokens)
 
-    def _attribute(self, row: _Row, name: str, strength: float) -> AttributeTrace:
+    def _attribute(self, row: Row, name: str, strength: float) -> AttributeTrace:
         families = row.plan.families.get(name, ())
         language = self._steerer.heads[families[0]].language if families else None
         found = AttributeTrace(strength, language)
@@ -733,17 +529,3 @@ def against_the_rest(
         return probabilities[name]
     others = sum(p for label, p in probabilities.items() if label not in wanted)
     return probabilities[name] / max(1e-9, probabilities[name] + others)
-
-
-def _met(strength: float, realised: float) -> float:
-    """How far an attribute shows, from 0 to 1.
-
-    One word is enough: among replies that have one, the most fluent is wanted. Asking the ranking
-    for the second word of strength 1 as well cost half as much perplexity again.
-    """
-    return min(1.0, realised) if strength > 0 else 1 / (1 + realised)
-
-
-def _language(turns: Sequence[str]) -> str:
-    """The language of the newest turn that has letters; English if none has."""
-    return next((found for turn in reversed(turns) if (found := language_of(turn))), "en")

@@ -15,9 +15,10 @@ import torch
 import chatbot.training
 from chatbot import Chatbot, Controls, InputError, Sampling, Schedule, UnknownAttributeError
 from chatbot.backbone import Backbone
+from chatbot.budgets import SHARPENING
 from chatbot.decoding import draw
 from chatbot.meena import MeenaConfig, MeenaForConditionalGeneration
-from chatbot.steering import SHARPENING, start_steering
+from chatbot.steering import start_steering
 from chatbot.training.corpus import read_dialogues
 from chatbot.training.tokenizer import train_tokenizer
 
