@@ -14,10 +14,10 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from chatbot.backbone import Backbone
 from chatbot.even_rows import even_rows
+from chatbot.sampling import choose, uniform_numbers
 from chatbot.types import Finish, Progress, Sampling
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def draw(
     with torch.inference_mode(perturbation is None), torch.no_grad():
         # 1. The context is encoded once; every candidate's random numbers are fixed beforehand.
         state = backbone.start(prompts, n)
-        numbers = _uniform(seeds, sampling).to(backbone.device)  # (B, steps)
+        numbers = uniform_numbers(seeds, sampling).to(backbone.device)  # (B, steps)
         ids = backbone.first(prompts, n)
         n_steps = min(sampling.max_new_tokens, backbone.room(prompts))
 
@@ -110,41 +110,6 @@ def draw(
                     steering.keep_rows(kept)
                 numbers, ids = numbers[rows], ids[rows]
     return drawn
-
-
-def choose(logits: Tensor, numbers: Tensor, sampling: Sampling) -> Tensor:
-    """One piece per row by inverting the cumulative distribution.
-
-    Args:
-        logits: (B, V) float32.
-        numbers: (B,) uniform in [0, 1): a row's piece depends on nothing else.
-
-    Returns:
-        (B,) ids.
-    """
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    probs = (logits / sampling.temperature).softmax(-1)
-    if 0 < sampling.top_k < probs.shape[1]:
-        least = probs.topk(sampling.top_k).values[:, -1:]
-        probs = probs.masked_fill(probs < least, 0)
-    if sampling.top_p < 1:
-        ordered, index = probs.sort(-1, descending=True)
-        before = ordered.cumsum(-1) - ordered
-        ordered = ordered.masked_fill(before >= sampling.top_p * ordered.sum(-1, True), 0)
-        probs = torch.zeros_like(probs).scatter(1, index, ordered)
-    cumulative = probs.cumsum(-1)
-    # Below the last sum even after rounding, as a number is at most 1 - 2^-24.
-    target = numbers[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(1)
-
-
-def _uniform(seeds: Sequence[int], sampling: Sampling) -> Tensor:
-    """(G * N, steps) random numbers in [0, 1), drawn on the CPU so that devices agree."""
-    shape = (sampling.candidates, sampling.max_new_tokens)
-    return torch.cat(
-        [torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
 
 
 def _note(

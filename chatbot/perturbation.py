@@ -24,17 +24,15 @@ Shapes: `B` rows, `H` hidden size, `V` pieces, `P` pulls, `M` numbers of a row t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from attribute_models.base import AttributeModel
 from chatbot.backbone import Backbone, DecodingState
 from chatbot.controls import GradientSettings
 from chatbot.levers import BlocksLever, Lever, PastLever
-
-if TYPE_CHECKING:
-    from chatbot.steering import Pull
 
 _LEVERS: dict[str, Callable[[Backbone, Tensor, DecodingState, GradientSettings], Lever]] = {
     "layers": BlocksLever,
@@ -57,6 +55,20 @@ class ReadsLogits(Protocol):
     def score_logits(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """As `AttributeModel.score`, of logits (B, V)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What one attribute is asked of the rows of the batch, for the modes that follow gradients.
+
+    Attributes:
+        weight: (B,) strength; 0 for rows that do not ask, negative for away from it.
+        wanted: (B,) probability of showing it, `AttributeModel.score`'s second argument.
+    """
+
+    model: AttributeModel
+    weight: Tensor
+    wanted: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +268,7 @@ class _Ascent:
         return length * torch.cat(steps, dim=1)
 
 
-def _looks_ahead(pull: "Pull") -> bool:
+def _looks_ahead(pull: Pull) -> bool:
     """Bags of words speak of the next piece, other models of what the reply will be."""
     return pull.model.spec.kind != "bag"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from chatbot.backbone import Backbone
-from chatbot.decoding import choose
+from chatbot.sampling import choose
 from chatbot.types import Sampling
 
 OPENERS = {

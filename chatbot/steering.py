@@ -40,8 +40,7 @@ Shapes: `B` rows, `S` pieces of all bags together, `A` bags, `V` pieces.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -53,30 +52,14 @@ from chatbot.backbone import Backbone
 from chatbot.binding import Bound, Steerer
 from chatbot.budgets import FAINT, MISS, Goal, Plan, Row, plan_of
 from chatbot.controls import Controls
+from chatbot.perturbation import Moved, Pull
 from chatbot.pushing import Pushes, Step
 from chatbot.types import AttributeTrace, SteeringTrace, TokenTrace
-
-if TYPE_CHECKING:
-    from chatbot.perturbation import Moved
 
 MOST_MASS = 0.9
 """Share of the probability that all attributes together may ask for."""
 
 _CLOSED = TokenTrace()
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """What one attribute is asked of the rows of the batch, for the modes that follow gradients.
-
-    Attributes:
-        weight: (B,) strength; 0 for rows that do not ask, negative for away from it.
-        wanted: (B,) probability of showing it, `AttributeModel.score`'s second argument.
-    """
-
-    model: AttributeModel
-    weight: Tensor
-    wanted: Tensor
 
 
 def start_steering(
@@ -284,7 +267,7 @@ class Steering:
         moved = (step.logits.gather(1, index) - step.base.gather(1, index)).squeeze(1)
         return (moved / self._temperature - step.log_z).nan_to_num(0.0).tolist()
 
-    def note_moved(self, moved: "Moved") -> None:
+    def note_moved(self, moved: Moved) -> None:
         """Takes what a step of the modes that follow gradients did to the rows."""
         names = [name for name, pull in self._named_pulls() if bool((pull.weight != 0).any())]
         before, after, kl = moved.before.tolist(), moved.after.tolist(), moved.kl.tolist()

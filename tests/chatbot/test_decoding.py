@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from chatbot import decoding
 from chatbot.backbone import Backbone
-from chatbot.decoding import choose, draw
+from chatbot.decoding import draw
 from chatbot.prompt import SPECIAL_IDS
+from chatbot.sampling import choose
 from chatbot.scoring import reply_log_likelihoods
 from chatbot.types import Sampling
 
