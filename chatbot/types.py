@@ -22,7 +22,8 @@ class Sampling:
 
     Attributes:
         candidates: replies drawn in one batch, N.
-        temperature: divides the logits; 0 takes the likeliest piece every time.
+        temperature: divides the logits; 0 takes the likeliest piece every time. Meena has 0.88; a
+            small model says more that makes sense at 0.7 (docs/training.md).
         top_k: only the k likeliest pieces, and those as likely as the k-th, can be drawn; 0 for
             no limit.
         top_p: only the likeliest pieces that hold this share of the probability can be drawn.
@@ -30,7 +31,7 @@ class Sampling:
     """
 
     candidates: int = 20
-    temperature: float = 0.88
+    temperature: float = 0.7
     top_k: int = 0
     top_p: float = 1.0
     max_new_tokens: int = 40
