@@ -49,6 +49,7 @@ def guarded(bot, *, is_bad=None, rules=()):
         bot.backbone,
         policy=Policy(rules, Words()) if rules else None,
         ethics=None if is_bad is None else Filter(is_bad),
+        coherence=bot.coherence,
     )
 
 

@@ -124,11 +124,17 @@ def test_words_come_in_both_languages(bot, text):
     language = "en" if text.isascii() else "ko"
     bound = bot.steerer.bound("joy", language)
     controls = Controls({"joy": 1.0}, spread=(1.0,), kl_limit=20)
-    steered = bot.respond(text, controls=controls, seed=1, sampling=FEW)
-    plain = bot.respond(text, seed=1, sampling=FEW)
-    count = [sum(_realised(bound.bag.trie, row) for row in ids(r)) for r in (steered, plain)]
-    assert count[0] > count[1]
-    assert steered.trace.steering.attributes["joy"].language == language
+    steered, plain = (
+        bot.respond_many([text] * 4, controls=[asked] * 4, seeds=range(4), sampling=FEW)
+        for asked in (controls, None)
+    )
+    said, said_plain = (
+        sum(_realised(bound.bag.trie, row) for reply in replies for row in ids(reply))
+        for replies in (steered, plain)
+    )
+    assert said > said_plain
+    for reply in steered:
+        assert reply.trace.steering.attributes["joy"].language == language
 
 
 def test_strength_asks_every_attribute_for_the_same_number_of_words(bot):
