@@ -159,7 +159,7 @@ def _stopped(page: Page, bot: TimedBot) -> tuple[float, float]:
     bot.pause_s = 0.2
     try:
         _send(page, "Tell me everything that you did today.")
-        page.wait_for_function("document.querySelector('#status').textContent.includes('token')")
+        page.wait_for_selector("#progress :text('token')")
         begin = time.perf_counter()
         page.click("#draft .stop-button")
         page.wait_for_selector("#status :text-is('Stopped.')")

@@ -1,10 +1,12 @@
 """Wires what Gradio shows to the handlers; decides nothing.
 
-Every event gives the whole picture again: the screen, the three drawings, the composer, and what
-the browser keeps. While a reply is made only its progress is sent.
+Every event gives the whole picture again: the screen, the drawings, the composer, and what the
+browser keeps. A reply is made beside the page; `follow` tells of its progress.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import gradio as gr
 
 from chatbot.errors import InputError
 from ui import drawing, handlers, panel
-from ui.components import Page, labels_of
+from ui.answers import Answering
+from ui.components import Awaited, Page, labels_of
 from ui.handlers import Screen, Service, Visitor, read_action, read_visitor
 from ui.inspector import inspector_html
 from ui.listening import free_port
@@ -30,6 +33,9 @@ from ui.panel_wiring import (
     wire_schedule,
 )
 from ui.texts import text
+
+FOLLOW_S = 0.05
+"""How often a page that waits for a reply looks how far it is."""
 
 HERE = Path(__file__).parent
 _CSS_FILE = HERE / "style.css"
@@ -130,14 +136,12 @@ def build(service: Service) -> gr.Blocks:
 def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     seen = [page.kept, page.screen]
 
-    def picture(kept: Any, screen: Screen | None, **beside: Any) -> list[Any]:
-        if screen is None:
-            return [gr.skip()] * len(page.drawn)
+    def picture(kept: Any, screen: Screen, **beside: Any) -> list[Any]:
         return _picture(service, read_visitor(kept), screen, _Beside(**beside))
 
-    def changed(kept: Any, before: Screen, after: Screen | None, **beside: Any) -> list[Any]:
+    def changed(kept: Any, before: Screen, after: Screen, **beside: Any) -> list[Any]:
         """The picture after a press; the composer is another one's only at an edit."""
-        if after is not None and after.editing_id != before.editing_id:
+        if after.editing_id != before.editing_id:
             beside["draft"] = handlers.edited_text(service, read_visitor(kept), after)
         return picture(kept, after, **beside)
 
@@ -159,31 +163,51 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         now = PanelState(read_visitor(kept), screen, values, own)
         return [*(values[name] for name in page.settings), *panel_picture(service, now)]
 
-    def send(kept: Any, screen: Screen, draft: str, *values: Any) -> Iterator[Any]:
-        visitor = read_visitor(kept)
-        yield from _pictures(
-            service, visitor, screen, handlers.send(service, visitor, screen, draft, set_to(values))
-        )
+    def send(kept: Any, screen: Screen, draft: str, *values: Any) -> list[Any]:
+        said = handlers.send(service, read_visitor(kept), screen, draft, set_to(values))
+        if said is None:
+            return [gr.skip()] * len(page.drawn)
+        screen, left = said
+        return picture(kept, screen, draft=left)
 
-    def press(kept: Any, screen: Screen, event: gr.EventData, *values: Any) -> Iterator[Any]:
+    def press(kept: Any, screen: Screen, event: gr.EventData, *values: Any) -> list[Any]:
         """Of a button in the conversation or in the inspector."""
         visitor = read_visitor(kept)
         try:
             action = read_action(event._data)
         except InputError:
-            yield picture(kept, screen)
-            return
+            return picture(kept, screen)
         if action.do == "start":
-            steps = handlers.send(service, visitor, screen, action.value, set_to(values))
-            yield from _pictures(service, visitor, screen, steps)
-        elif action.do == "retry":
-            steps = handlers.retry(service, visitor, screen, action.id, set_to(values))
-            yield from _pictures(service, visitor, screen, steps)
-        elif action.do == "seed":
-            yield picture(kept, screen, seed=action.value, tab="settings")
-        else:
-            after = handlers.on_message(service, visitor, screen, action)
-            yield changed(kept, screen, after, tab="reply" if action.do == "inspect" else None)
+            return send(kept, screen, action.value, *values)
+        if action.do == "retry":
+            after = handlers.retry(service, visitor, screen, action.id, set_to(values))
+            return picture(kept, after)
+        if action.do == "seed":
+            return picture(kept, screen, seed=action.value, tab="settings")
+        after = handlers.on_message(service, visitor, screen, action)
+        return changed(kept, screen, after, tab="reply" if action.do == "inspect" else None)
+
+    def stop(kept: Any, screen: Screen) -> list[Any]:
+        after = handlers.stop(service, screen)
+        return [gr.skip()] * len(page.drawn) if after is None else picture(kept, after)
+
+    async def follow(kept: Any, screen: Screen, awaited: Awaited) -> AsyncIterator[str]:
+        """How far the replies are that the page waits for, until one more or less is awaited."""
+        visitor, drawn = read_visitor(kept), None
+        under_way = service.answers.look(visitor.id)[1]
+        while under_way and _numbers(under_way) == awaited[1]:
+            before, drawn = drawn, drawing.progress_html(under_way, screen.language)
+            if drawn != before:
+                yield drawn
+            await asyncio.sleep(FOLLOW_S)
+            under_way = service.answers.look(visitor.id)[1]
+
+    def look(kept: Any, screen: Screen) -> list[Any]:
+        """The picture when a reply has come; a name that is being typed is left alone."""
+        drawn = picture(kept, screen)
+        if screen.renaming_id is not None:
+            drawn[page.drawn.index(page.chats)] = gr.skip()
+        return drawn
 
     def press_chat(kept: Any, screen: Screen, event: gr.EventData) -> Any:
         try:
@@ -193,7 +217,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         after = handlers.on_conversation(service, read_visitor(kept), screen, action)
         return changed(kept, screen, after)
 
-    def act(handler: Callable[..., Screen | None]) -> Callable[..., Any]:
+    def act(handler: Callable[..., Screen]) -> Callable[..., Any]:
         def run(kept: Any, screen: Screen, *values: Any) -> Any:
             return changed(kept, screen, handler(service, read_visitor(kept), screen, *values))
 
@@ -201,7 +225,7 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
 
     def speak(kept: Any, screen: Screen, language: Any) -> Any:
         after = handlers.speak(service, read_visitor(kept), screen, language)
-        return [*picture(kept, after), *labels_of(page, after or screen)]
+        return [*picture(kept, after), *labels_of(page, after)]
 
     def settle(kept: Any, screen: Screen, kept_panel: Any, *values: Any) -> Any:
         """What the browser keeps of the settings, and their drawings, after a change."""
@@ -228,15 +252,16 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     demo.load(None, None, [page.theme], js="() => window.theme()", **PRIVATE)
     page.theme.input(None, [page.theme], None, js="(name) => window.setTheme(name)", **PRIVATE)
     sent = page.draft.submit(
-            send, [*seen, page.draft, *settings], page.drawn, api_name="send",
-            show_progress="hidden", concurrency_limit=None,
-        )  # fmt: skip
+        send, [*seen, page.draft, *settings], page.drawn, api_name="send",
+        show_progress="hidden", concurrency_limit=None,
+    )  # fmt: skip
     pressed = page.conversation.click(press, [*seen, *settings], page.drawn, **LIGHT)
     in_reply = page.inspector.click(press, [*seen, *settings], page.drawn, **LIGHT)
-    page.draft.stop(
-        lambda kept, screen: picture(kept, handlers.stop(service, screen)), seen, page.drawn,
-        **LIGHT,
-    )  # fmt: skip
+    page.draft.stop(stop, seen, page.drawn, **LIGHT)
+    # Whatever chat is open when a reply has come, it is that one which is drawn.
+    ended = page.awaited.change(
+        follow, [*seen, page.awaited], page.progress, trigger_mode="always_last", **LIGHT
+    ).then(look, seen, page.drawn, **LIGHT)
     page.leave_edit.click(act(handlers.leave_edit), seen, page.drawn, **LIGHT)
     begun = page.new.click(act(handlers.begin), seen, page.drawn, **LIGHT)
     opened = page.chats.click(press_chat, seen, page.drawn, **LIGHT)
@@ -254,13 +279,9 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
     save = "(text) => window.save(text, 'chats.jsonl')"
     exported.then(None, [page.exported], None, js=save, **PRIVATE)
 
-    for event in (sent, pressed, in_reply, begun, opened, spoken, brought):
+    for event in (sent, pressed, in_reply, begun, opened, spoken, brought, ended):
         event.then(**settling)  # the present turn is another one
-    changes = [
-        component.release if isinstance(component, gr.Slider) else component.input
-        for component in settings
-    ]
-    gr.on(changes, **settling)
+    gr.on([_change_of(component) for component in settings], **settling)
     for button, names in page.resets:
         defaults = [panel.defaults()[name] for name in names]
         reset = button.click(
@@ -275,6 +296,18 @@ def _wire(page: Page, service: Service, demo: gr.Blocks) -> None:
         wire_labelling(page, service.labelling, [arrival, spoken])
 
 
+def _change_of(component: Any) -> Any:
+    """The event that tells of a new value, of a slider once it is let go."""
+    if isinstance(component, gr.Slider):
+        return component.release
+    # Not `input` of a text, which comes before the value that it tells of.
+    return component.change if isinstance(component, gr.Textbox) else component.input
+
+
+def _numbers(under_way: Sequence[Answering]) -> tuple[int, ...]:
+    return tuple(one.number for one in under_way)
+
+
 @dataclass(frozen=True, slots=True)
 class _Beside:
     """What an event changes beside the screen; None leaves it as it is."""
@@ -287,7 +320,8 @@ class _Beside:
 def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside) -> list[Any]:
     """Values of `Page.drawn`."""
     chats = service.store.of(visitor.id)
-    is_busy = screen.answering_id is not None
+    answering, under_way = service.answers.look(visitor.id, screen.conversation_id)
+    is_busy = answering in under_way
     composer: dict[str, Any] = {"submit_btn": not is_busy, "stop_btn": is_busy}
     if beside.draft is not None:
         composer["value"] = beside.draft
@@ -295,9 +329,12 @@ def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside
     return [
         asdict(now),
         screen,
-        drawing.conversation_html(chats, screen),
-        drawing.status_html(screen, service.store.notice),
-        drawing.list_html(chats, screen),
+        # New every time, so that `follow` comes after each picture on which something is awaited.
+        (time.monotonic_ns(), _numbers(under_way)) if under_way else gr.skip(),
+        drawing.conversation_html(chats, screen, answering),
+        drawing.progress_html(under_way, screen.language),
+        drawing.status_html(screen, answering, service.store.notice),
+        drawing.list_html(chats, screen, {one.conversation_id for one in under_way}),
         inspector_html(chats, screen),
         gr.update(**composer),
         gr.update(visible=screen.editing_id is not None),
@@ -305,19 +342,3 @@ def _picture(service: Service, visitor: Visitor, screen: Screen, beside: _Beside
         gr.skip() if beside.tab is None else gr.update(selected=beside.tab),
         gr.skip() if beside.seed is None else beside.seed,
     ]
-
-
-def _pictures(
-    service: Service, visitor: Visitor, before: Screen, steps: Generator[handlers.Step, None, None]
-) -> Iterator[list[Any]]:
-    """One picture per step; between two steps of one reply only the progress is new."""
-    try:
-        for screen, draft in steps:
-            if screen.answering_id is not None and screen.answering_id == before.answering_id:
-                skip = gr.skip()
-                yield [skip, screen, skip, drawing.status_html(screen), *[skip] * 7]
-            else:
-                yield _picture(service, visitor, screen, _Beside(draft))
-            before = screen
-    finally:
-        steps.close()

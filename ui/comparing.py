@@ -15,11 +15,11 @@ from chatbot.controls import Controls
 from chatbot.errors import ChatbotError, InputError
 from chatbot.store import Conversations, StoredMessage
 from chatbot.types import Reply
-from ui.handlers import Screen, Service, Visitor, as_turns, told
+from ui.handlers import Screen, Service, Visitor, told
 from ui.inspector import perplexity
 from ui.panel import MOODS, Panel, read_panel, topics
 from ui.texts import text
-from ui.turns import Settings
+from ui.turns import Settings, as_turns
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,10 @@ _PRESSES = Path(__file__).with_name("presses.js").read_text(encoding="utf-8")
 _SCRAMBLE = "controllable-chatbot"
 
 
+Awaited = tuple[int, tuple[int, ...]]
+"""When the page was drawn, and the numbers of the replies that were on their way then."""
+
+
 class Page:
     """The components, in the order in which they are seen."""
 
@@ -29,6 +33,7 @@ class Page:
             None, storage_key="controllable-chatbot-panel", secret=_SCRAMBLE
         )
         self.screen = gr.State(Screen())
+        self.awaited = gr.State((0, ()))
         self.comparison = gr.State(Comparison())
         self.labels: list[tuple[Any, dict[str, str]]] = []
         """Components with the names of the texts they show."""
@@ -71,6 +76,7 @@ class Page:
             self.conversation = gr.HTML(
                 elem_id="conversation", js_on_load=_PRESSES, apply_default_css=False
             )
+            self.progress = gr.HTML(elem_id="progress", apply_default_css=False)
             self.status = gr.HTML(elem_id="status", apply_default_css=False)
         with gr.Column(elem_id="composer"):
             with gr.Row(visible=False, elem_id="editing") as self.editing:
@@ -191,6 +197,7 @@ class Page:
         seed = gr.Textbox(max_lines=1, max_length=19)  # a Number shows emptiness as 0
         self._labelled(seed, label="seed", info="seed_more")
         self._set("seed", seed)
+        self.settings_told = gr.HTML(elem_id="settings-told", apply_default_css=False)
         self._resets("defaults", [*panel.NUMBERS, "seed"])
         self.theme = gr.Radio(choices("en", "themes"), value="system", elem_id="theme")
         self._labelled(self.theme, label="theme", choices="themes")
@@ -228,15 +235,16 @@ class Page:
     def panel_drawn(self) -> list[Any]:
         """What `panel_picture` fills."""
         return [
-            self.kept_panel, self.mix, self.asked, self.schedule, self.preset_json, self.preset,
+            self.kept_panel, self.settings_told, self.mix, self.asked, self.schedule,
+            self.preset_json, self.preset,
         ]  # fmt: skip
 
     @property
     def drawn(self) -> list[Any]:
         """What `_picture` fills."""
         return [
-            self.kept, self.screen, self.conversation, self.status, self.chats, self.inspector,
-            self.draft, self.editing, self.right, self.tabs,
+            self.kept, self.screen, self.awaited, self.conversation, self.progress, self.status,
+            self.chats, self.inspector, self.draft, self.editing, self.right, self.tabs,
             self.settings["seed"],
         ]  # fmt: skip
 
@@ -255,7 +263,7 @@ def _brand(language: Language) -> str:
     """The title, with the names of buttons that Gradio draws and leaves unnamed, for `page.js`."""
     named = " ".join(
         f'data-{name}="{escape(text(language, name))}"'
-        for name in ("chats", "panel", "send", "stop", "down", "bot", "copied")
+        for name in ("chats", "panel", "send", "stop", "down", "bot", "copied", "lost")
     )
     return f'<b data-language="{language}" {named}>{escape(text(language, "title"))}</b>'
 

@@ -4,57 +4,100 @@ Every word that a person or a model wrote goes through `escape`; nothing else pu
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from html import escape
 from itertools import groupby
 from typing import Any
 
 from chatbot.errors import InputError
 from chatbot.store import Conversations, StoredConversation, StoredMessage
-from ui.handlers import Screen
-from ui.markup import Sayer, do, hue, icon, notice, number, problem, progress, tool
+from chatbot.types import Progress
+from ui.answers import Answering
+from ui.handlers import Screen, told
+from ui.markup import Sayer, do, hue, icon, notice, number, problem, progress, tool, working
 from ui.notes import said
-from ui.texts import text
+from ui.texts import Language, text
 
 
-def conversation_html(chats: Conversations, screen: Screen) -> str:
-    """The messages of the open conversation, or a greeting where there is none."""
+def conversation_html(
+    chats: Conversations, screen: Screen, answering: Answering | None = None
+) -> str:
+    """The messages of the open conversation, or a greeting where there is none.
+
+    Args:
+        answering: what `Answers` knows of this conversation.
+    """
     say = Sayer(screen.language)
     if screen.conversation_id is None:
         return _greeting(say)
+    is_busy = answering is not None and not answering.is_over
     try:
-        if screen.answering_id is None:
-            thread = chats.thread(screen.conversation_id)
+        if is_busy and answering is not None:
+            thread = chats.branch(answering.asked_id)
         else:
-            thread = chats.branch(screen.answering_id)
+            thread = chats.thread(screen.conversation_id)
     except InputError:
         return f'<div class="empty"><p>{say("gone")}</p></div>'
-    drawn = [_message(message, screen, say) for message in thread]
-    if thread and thread[-1].role == "user" and screen.answering_id is None:
+    inspected_id = screen.inspected_id or max(
+        (message.id for message in thread if message.role == "bot"), default=None
+    )
+    drawn = [_message(message, screen, message.id == inspected_id, say) for message in thread]
+    if thread and thread[-1].role == "user" and not is_busy:
         retry = f'<button class="plain" {do("retry", thread[-1].id)}>{say("retry")}</button>'
         drawn.append(f'<div class="unanswered">{say("unanswered")} {retry}</div>')
-    busy = " busy" if screen.answering_id is not None else ""
-    return f'<div class="thread{busy}">{"".join(drawn)}</div>'
+    kind = "thread busy" if is_busy else "thread"
+    chat = f'data-chat="{screen.conversation_id}"'
+    return f'<div class="{kind}" {chat}>{"".join(drawn)}</div>'
 
 
-def status_html(screen: Screen, kept: str | None = None) -> str:
-    """What is going on, or what went wrong, under the conversation.
+def status_html(screen: Screen, answering: Answering | None = None, kept: str | None = None) -> str:
+    """What went wrong or happened, under the conversation.
 
     Args:
+        answering: what `Answers` knows of this conversation.
         kept: why conversations are kept in memory only, in words; None where they are on disk.
     """
-    is_here = screen.told_in == "conversation"
-    if screen.answering_id is not None:
-        return progress(screen.progress, screen.part)
-    if screen.problem and is_here:
+    if answering is not None and not answering.is_over:
+        # Of all that `progress_html` draws, this chat's.
+        open_chat = f'#progress .of-chat[data-chat="{screen.conversation_id}"]'
+        return f"<style>{open_chat} {{display: block}}</style>"
+    if screen.told_in == "conversation" and screen.problem:
         return problem(screen.problem)
+    if answering is not None and answering.told == "failed":
+        return problem(answering.why)
+    if answering is not None and answering.told == "broke":
+        return problem(text(screen.language, "went_wrong", why=answering.why))
     if kept:
         return problem(kept)
-    return notice(screen.notice if is_here else "")
+    if answering is not None:
+        return notice(text(screen.language, "stopped"))
+    return notice(screen.notice if screen.told_in == "conversation" else "")
 
 
-def list_html(chats: Conversations, screen: Screen) -> str:
-    """The conversations that are found, newest first, under what happened to them."""
+def progress_html(under_way: Sequence[Answering], language: Language) -> str:
+    """How far each reply is that a visitor waits for.
+
+    All are in the page, and `status_html` lets the one of the open chat be seen: a chat may be left
+    while this is on its way to the browser.
+    """
+    return "".join(
+        f'<div class="of-chat" data-chat="{one.conversation_id}">{_progress(one, language)}</div>'
+        for one in under_way
+    )
+
+
+def _progress(answering: Answering, language: Language) -> str:
+    now = answering.told
+    part = now.tokens / now.max_tokens if isinstance(now, Progress) else 0.0
+    return progress(told(language, now), part)
+
+
+def list_html(chats: Conversations, screen: Screen, busy: Set[int] = frozenset()) -> str:
+    """The conversations that are found, newest first, under what happened to them.
+
+    Args:
+        busy: ids of those that are being answered.
+    """
     say = Sayer(screen.language)
     told = ""
     if screen.told_in == "chats":
@@ -65,7 +108,7 @@ def list_html(chats: Conversations, screen: Screen) -> str:
         return f'{told}<div class="chats"><p class="none">{none}</p></div>'
     today = datetime.date.today()
     parts = [
-        (age, [_row(one, screen, say) for one in group])
+        (age, [_row(one, screen, one.id in busy, say) for one in group])
         for age, group in groupby(found[: screen.listed], lambda one: _age(one, today))
     ]
     is_titled = [age for age, _ in parts] != ["today"]
@@ -101,7 +144,7 @@ def _greeting(say: Sayer) -> str:
     )
 
 
-def _message(message: StoredMessage, screen: Screen, say: Sayer) -> str:
+def _message(message: StoredMessage, screen: Screen, is_inspected: bool, say: Sayer) -> str:
     tools = [
         _versions(message, say),
         tool("copy", say, "copy"),
@@ -112,8 +155,7 @@ def _message(message: StoredMessage, screen: Screen, say: Sayer) -> str:
         for name, value in (("like", 1), ("dislike", -1)):
             tools.append(tool(name, say, "rate", message.id, value, message.rating == value))
         if message.reply_json is not None:
-            is_shown = message.id == screen.inspected_id
-            tools.append(tool("inspect", say, "inspect", message.id, is_on=is_shown))
+            tools.append(tool("inspect", say, "inspect", message.id, is_on=is_inspected))
     marks = f"message {message.role}" + (" edited" if message.id == screen.editing_id else "")
     who = say("you" if message.role == "user" else "bot")
     return (
@@ -173,7 +215,7 @@ def _versions(message: StoredMessage, say: Sayer) -> str:
     )
 
 
-def _row(conversation: StoredConversation, screen: Screen, say: Sayer) -> str:
+def _row(conversation: StoredConversation, screen: Screen, is_busy: bool, say: Sayer) -> str:
     title = escape(conversation.title) or say("untitled")
     if conversation.id == screen.renaming_id:
         return (
@@ -188,10 +230,11 @@ def _row(conversation: StoredConversation, screen: Screen, say: Sayer) -> str:
         )
     is_open = conversation.id == screen.conversation_id
     current = ' aria-current="true"' if is_open else ""
+    dots = working(text(screen.language, "being_answered")) if is_busy else ""
     return (
         f'<div class="row{" open" if is_open else ""}">'
         f'<button class="name" {do("open", conversation.id)} title="{title}" dir="auto"{current}>'
-        f"{title}</button>"
+        f"{title}</button>{dots}"
         f"{tool('rename', say, 'rename', conversation.id)}"
         f"{tool('delete', say, 'delete', conversation.id)}</div>"
     )

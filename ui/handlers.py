@@ -5,25 +5,22 @@ them; every handler gives the next one. A problem becomes words on the screen, w
 """
 
 import functools
-import logging
 import re
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
 from chatbot.errors import ChatbotError, InputError
 from chatbot.presets import SHIPPED, Preset
 from chatbot.store import Conversations, Store, StoredMessage
-from chatbot.types import Progress, Reply
+from chatbot.types import Progress
+from ui.answers import Answers
 from ui.labelling import Labelling
 from ui.panel import Panel, read_panel
 from ui.texts import LANGUAGES, Language, preferred_language, text
-from ui.turns import Settings, Turns, Waiting
-
-log = logging.getLogger(__name__)
+from ui.turns import Settings, Turns
 
 P = ParamSpec("P")
 
@@ -46,6 +43,10 @@ class Service:
     """Offered to everybody."""
     labelling: Labelling | None = None
     """Of the one rater, whoever opens the page; None where no labels are asked for."""
+    answers: Answers = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answers", Answers(self.turns, self.store))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,9 @@ class Screen:
     """What one visitor sees beside what the store holds.
 
     Attributes:
-        inspected_id: message whose making is shown.
+        inspected_id: message whose making is shown; None for the newest reply.
         editing_id: message that the composer holds a new version of.
         renaming_id, deleting_id: conversation whose row asks for a name, or for a yes.
-        answering_id: message to which a reply is being made; None when none is.
-        progress: about that reply, in words.
-        part: of it done, 0 to 1.
         problem: what went wrong last, in words.
         notice: what else to tell about the last action.
         told_in: where that problem or notice is told: where the action was.
@@ -86,9 +84,6 @@ class Screen:
     editing_id: int | None = None
     renaming_id: int | None = None
     deleting_id: int | None = None
-    answering_id: int | None = None
-    progress: str = ""
-    part: float = 0.0
     problem: str = ""
     notice: str = ""
     told_in: Place = "conversation"
@@ -97,8 +92,8 @@ class Screen:
     def settled(self) -> "Screen":
         """The same, with nothing pending and nothing to tell."""
         return replace(
-            self, renaming_id=None, deleting_id=None, answering_id=None, progress="", part=0.0,
-            problem="", notice="", told_in="conversation",
+            self, renaming_id=None, deleting_id=None, problem="", notice="",
+            told_in="conversation",
         )  # fmt: skip
 
 
@@ -146,19 +141,6 @@ def read_visitor(kept: Any, accept_language: str = "") -> Visitor:
     return Visitor(secrets.token_urlsafe(32), language=preferred_language(accept_language))
 
 
-def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
-    """The turns of a branch as the bot reads them: what one side said in a row is one turn."""
-    turns: list[str] = []
-    role = None
-    for message in thread:
-        if message.role == role:
-            turns[-1] += "\n" + message.content
-        else:
-            turns.append(message.content)
-        role = message.role
-    return turns
-
-
 def thread(service: Service, visitor: Visitor, screen: Screen) -> list[StoredMessage]:
     """The branch that is shown; empty where there is none."""
     if screen.conversation_id is None:
@@ -192,14 +174,18 @@ Step = tuple[Screen, str | None]
 
 def send(
     service: Service, visitor: Visitor, screen: Screen, draft: str, panel: Panel
-) -> Generator[Step, None, None]:
+) -> Step | None:
     """Says what the composer holds: a new message, or the new version of the edited one.
+
+    Its reply is on its way then. None where there is nothing to say, or the chat is still being
+    answered.
 
     Args:
         panel: the values of the settings, for `read_panel`.
     """
-    if screen.answering_id is not None or not draft.strip():
-        return
+    if not draft.strip() or service.answers.is_on_its_way(screen.conversation_id):
+        return None
+    service.answers.forget(screen.conversation_id)
     screen = screen.settled()
     chats = service.store.of(visitor.id)
     try:
@@ -209,42 +195,47 @@ def send(
         else:
             message = _say_anew(chats, screen.editing_id, draft)
     except ChatbotError as error:
-        yield replace(screen, problem=str(error)), draft
-        return
-    screen = replace(screen, conversation_id=message.conversation_id, editing_id=None)
-    if message.role == "bot":
-        yield screen, ""
-        return
-    yield _answering(screen, message.id), ""
-    yield from _answer(service, chats, screen, message.id, settings)
+        return replace(screen, problem=str(error)), draft
+    screen = replace(
+        screen, conversation_id=message.conversation_id, editing_id=None, inspected_id=None
+    )
+    if message.role == "user":
+        screen = _begin_reply(service, visitor, screen, message, settings)
+    return screen, ""
 
 
 def retry(
     service: Service, visitor: Visitor, screen: Screen, message_id: int, panel: Panel
-) -> Generator[Step, None, None]:
+) -> Screen:
     """Another reply beside the one of `message_id`, or a first one to it, with a new seed."""
-    if screen.answering_id is not None:
-        return
+    service.answers.forget(screen.conversation_id)
     screen = screen.settled()
     chats = service.store.of(visitor.id)
     try:
         settings = replace(read_panel(panel), seed=None)
         message = chats.message(message_id)
-        asked_id = message.id if message.role == "user" else message.parent_id
-        if asked_id is None:
-            raise InputError("nothing was said before this message that could be answered")
+        if message.role == "bot":
+            if message.parent_id is None:
+                raise InputError("nothing was said before this message that could be answered")
+            message = chats.message(message.parent_id)
     except ChatbotError as error:
-        yield replace(screen, problem=str(error)), None
-        return
-    yield _answering(screen, asked_id), None
-    yield from _answer(service, chats, screen, asked_id, settings)
+        return replace(screen, problem=str(error))
+    return _begin_reply(service, visitor, replace(screen, inspected_id=None), message, settings)
+
+
+def _begin_reply(
+    service: Service, visitor: Visitor, screen: Screen, asked: StoredMessage, settings: Settings
+) -> Screen:
+    try:
+        service.answers.begin(visitor.id, asked, settings)
+    except ChatbotError as error:
+        return replace(screen, problem=str(error))
+    return screen
 
 
 def stop(service: Service, screen: Screen) -> Screen | None:
-    """Ends the reply, whose own steps then tell of it; a screen only where there is none to end."""
-    if screen.answering_id is not None and service.turns.stop(screen.answering_id):
-        return None
-    return screen.settled()
+    """Ends the reply to the open chat; a screen only where there is none to end."""
+    return None if service.answers.stop(screen.conversation_id) else screen.settled()
 
 
 def _say(chats: Conversations, screen: Screen, draft: str) -> StoredMessage:
@@ -262,45 +253,7 @@ def _say_anew(chats: Conversations, message_id: int, draft: str) -> StoredMessag
     return chats.message(add(message.conversation_id, draft, parent_id=message.parent_id))
 
 
-def _answer(
-    service: Service, chats: Conversations, screen: Screen, asked_id: int, settings: Settings
-) -> Generator[Step, None, None]:
-    try:
-        asked = chats.branch(asked_id)
-        with closing(service.turns.reply(asked_id, as_turns(asked), settings)) as events:
-            for event in events:
-                if isinstance(event, Reply):
-                    replied_id = _keep(chats, asked[-1], event)
-                    yield replace(screen, inspected_id=replied_id), None
-                    return
-                yield _told(_answering(screen, asked_id), event), None
-        yield replace(screen, notice=text(screen.language, "stopped")), None
-    except ChatbotError as error:
-        yield replace(screen, problem=str(error)), None
-    except Exception as error:
-        log.exception("a reply failed")
-        why = f"{type(error).__name__}: {error}"
-        yield replace(screen, problem=text(screen.language, "went_wrong", why=why)), None
-
-
-def _answering(screen: Screen, asked_id: int) -> Screen:
-    return replace(screen, answering_id=asked_id, progress=text(screen.language, "reading"))
-
-
-def _keep(chats: Conversations, asked: StoredMessage, reply: Reply) -> int:
-    record = reply.to_dict()
-    return chats.add_bot(
-        asked.conversation_id, reply.text, parent_id=asked.id, reply=record,
-        controls=record["trace"]["controls"],
-    )  # fmt: skip
-
-
-def _told(screen: Screen, event: Waiting | Progress) -> Screen:
-    part = event.tokens / event.max_tokens if isinstance(event, Progress) else screen.part
-    return replace(screen, progress=told(screen.language, event), part=part)
-
-
-def told(language: Language, event: Waiting | Progress) -> str:
+def told(language: Language, event: Progress | str) -> str:
     """How far a reply is, in words."""
     if not isinstance(event, Progress):
         return text(language, event)
@@ -314,23 +267,17 @@ def told(language: Language, event: Waiting | Progress) -> str:
 
 
 Handler = Callable[Concatenate[Service, Visitor, Screen, P], Screen]
-Guarded = Callable[Concatenate[Service, Visitor, Screen, P], Screen | None]
 
 
-def _at_once(told_in: Place) -> Callable[[Handler[P]], Guarded[P]]:
-    """Makes a handler tell its problems in words, in a place.
+def _at_once(told_in: Place) -> Callable[[Handler[P]], Handler[P]]:
+    """Makes a handler tell its problems in words, in a place; what was told before is gone."""
 
-    It gives None and does nothing while a reply is made: the steps of that reply bring the next
-    screen, and another one in between would be lost or, coming last, undo theirs.
-    """
-
-    def wrap(handler: Handler[P]) -> Guarded[P]:
+    def wrap(handler: Handler[P]) -> Handler[P]:
         @functools.wraps(handler)
         def guarded(
             service: Service, visitor: Visitor, screen: Screen, /, *args: P.args, **kwargs: P.kwargs
-        ) -> Screen | None:
-            if screen.answering_id is not None:
-                return None
+        ) -> Screen:
+            service.answers.forget(screen.conversation_id)
             screen = replace(screen.settled(), told_in=told_in)
             try:
                 return handler(service, visitor, screen, *args, **kwargs)
@@ -358,6 +305,7 @@ def on_conversation(service: Service, visitor: Visitor, screen: Screen, action: 
             return replace(screen, deleting_id=chats.get(action.id).id)
         case "delete_sure":
             chats.delete(action.id)
+            service.answers.stop(action.id)
             if action.id == screen.conversation_id:
                 return _empty(screen)
         case "keep":
@@ -374,11 +322,14 @@ def on_message(service: Service, visitor: Visitor, screen: Screen, action: Actio
     """A press at a message or in the inspector that starts no reply."""
     chats = service.store.of(visitor.id)
     message = chats.message(action.id)
+    is_changing = action.do in ("version", "edit", "take")
+    if is_changing and service.answers.is_on_its_way(message.conversation_id):
+        return screen  # the branch that is answered stays the one that is shown
     match action.do:
         case "version":
             chats.show(message.id)
-            if message.reply_json is not None:
-                return replace(screen, inspected_id=message.id)
+            is_drawn = message.reply_json is not None
+            return replace(screen, inspected_id=message.id if is_drawn else None)
         case "rate":
             asked = 1 if action.value == "1" else -1
             chats.rate(message.id, 0 if message.rating == asked else asked)

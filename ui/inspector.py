@@ -27,12 +27,12 @@ def inspector_html(chats: Conversations, screen: Screen) -> str:
     """How the inspected reply came about, from its stored values."""
     say = Sayer(screen.language)
     try:
-        message = None if screen.inspected_id is None else chats.message(screen.inspected_id)
-        branch = [] if message is None else chats.branch(message.id)
+        branch = _inspected(chats, screen)
     except InputError:
-        message, branch = None, []
-    if message is None:
+        branch = []
+    if not branch:
         return f'<p class="hint">{say("nothing_inspected")}</p>'
+    message = branch[-1]
     if message.reply is None:
         return f'<p class="hint">{say("not_drawn")}</p>'
     reply = message.reply
@@ -46,6 +46,16 @@ def inspector_html(chats: Conversations, screen: Screen) -> str:
         section(say("facts"), _facts(message, reply, say)),
     )
     return f'<div class="inspector">{"".join(parts)}</div>'
+
+
+def _inspected(chats: Conversations, screen: Screen) -> list[StoredMessage]:
+    """The branch that ends with the inspected message: the chosen one, or the newest reply."""
+    if screen.inspected_id is not None:
+        return chats.branch(screen.inspected_id)
+    branch = [] if screen.conversation_id is None else chats.thread(screen.conversation_id)
+    while branch and branch[-1].role == "user":
+        branch.pop()
+    return branch
 
 
 def _outcome(message: StoredMessage, reply: Stored, say: Sayer) -> str:
@@ -296,6 +306,10 @@ def perplexity(candidate: Stored) -> float | None:
 # -- the rest
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+
+
 def _facts(message: StoredMessage, reply: Stored, say: Sayer) -> str:
     """Seed, context, topics, time and model."""
     trace = reply["trace"]
@@ -305,7 +319,7 @@ def _facts(message: StoredMessage, reply: Stored, say: Sayer) -> str:
     if trace["truncated_pieces"]:
         context.append(say("truncated", tokens=trace["truncated_pieces"]))
     times = [
-        f"{say.known(f'timing_{name}', name)} {seconds:.2f} s"
+        f"{say.known(f'timing_{name}', name)} {_time(seconds)}"
         for name, seconds in reply["timings"].items()
     ]
     topics = sorted(trace.get("topics", {}).items(), key=lambda pair: -pair[1])

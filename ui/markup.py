@@ -106,6 +106,14 @@ def bullets(lines: Iterable[str]) -> str:
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 
+def working(told: str) -> str:
+    """Dots that breathe, named for those who do not see them."""
+    return (
+        f'<span class="dots" role="img" title="{escape(told)}" aria-label="{escape(told)}">'
+        "<i></i><i></i><i></i></span>"
+    )
+
+
 def progress(told: str, part: float | None = None) -> str:
     """What is going on, with the part of it that is done, 0 to 1."""
     done = ""

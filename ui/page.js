@@ -77,13 +77,17 @@ const name = () => {
     button.setAttribute("aria-label", text);
   }
 };
-let isBusy = false;
+let busyChat; // the open chat while it is being answered
+let openChat;
 const hear = () => {
-  const wasBusy = isBusy;
-  isBusy = document.querySelector("#conversation .thread.busy") !== null;
-  if (isBusy && !wasBusy) scroller().scrollTop = 0; // its end: the column is reversed
+  const thread = document.querySelector("#conversation .thread");
+  const [wasBusy, wasOpen] = [busyChat, openChat];
+  openChat = thread?.dataset.chat;
+  busyChat = thread?.classList.contains("busy") ? openChat : undefined;
+  // To its end: the column is reversed.
+  if (openChat !== wasOpen || (busyChat && busyChat !== wasBusy)) scroller().scrollTop = 0;
   const last = document.querySelector("#conversation .message.bot:last-child .words");
-  if (wasBusy && !isBusy && last) tell(`${names().bot}: ${last.textContent}`);
+  if (wasBusy && wasBusy === openChat && !busyChat && last) tell(`${names().bot}: ${last.textContent}`);
 };
 const watchFor = (selector, act) =>
   new MutationObserver(act).observe(document.querySelector(selector), {
@@ -105,6 +109,20 @@ if (sessionStorage.getItem(DRAFT)) {
   draft().value = sessionStorage.getItem(DRAFT);
   draft().dispatchEvent(new Event("input", { bubbles: true }));
 }
+
+// When the program cannot be reached, Gradio says so in English, in a corner, and tries every two
+// seconds; until then no press does anything, so it is said where one writes.
+const lost = document.createElement("div");
+lost.className = "problem";
+lost.setAttribute("role", "alert");
+new MutationObserver(() => {
+  const boxes = [...document.querySelectorAll("[data-testid=toast-body]")];
+  const box = boxes.find((one) => one.textContent.includes("Connection to the server was lost"));
+  if (!box || lost.isConnected) return;
+  box.style.display = "none";
+  lost.textContent = names().lost;
+  document.querySelector("#composer").prepend(lost);
+}).observe(document.body, { childList: true, subtree: true });
 
 // A way down for who reads further up.
 const down = document.querySelector("#composer").appendChild(document.createElement("button"));
@@ -173,6 +191,31 @@ document.addEventListener(
     if (event.key !== "Tab") return;
     if (event.target.closest("[role=combobox]")) event.stopPropagation();
     for (const list of document.querySelectorAll(".option-list")) list.tabIndex = -1;
+  },
+  true,
+);
+
+// A number that a slider does not have becomes the nearest when one goes on, nothing the one before.
+// Gradio would tell of it at every key, in a corner, in words for programmers.
+const boundsOf = (box) =>
+  box.matches?.("#right input[type=number]") && box.closest(".block").querySelector("input[type=range]");
+document.addEventListener(
+  "input",
+  (event) => {
+    const [box, bounds] = [event.target, boundsOf(event.target)];
+    const isOne = box.value !== "" && +box.value >= +bounds.min && +box.value <= +bounds.max;
+    if (bounds && !isOne) event.stopPropagation();
+  },
+  true,
+);
+document.addEventListener(
+  "change",
+  (event) => {
+    const [box, bounds] = [event.target, boundsOf(event.target)];
+    if (!bounds) return;
+    const wanted = box.value === "" ? bounds.value : box.value;
+    box.value = Math.min(Math.max(wanted, bounds.min), bounds.max);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
   },
   true,
 );

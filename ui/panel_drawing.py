@@ -17,9 +17,7 @@ def mix_html(controls: Controls, now: Spoken, say: Sayer) -> str:
     """The strengths of the next reply as parts of a bar, with their names."""
     parts = _asked(controls, now)
     if not parts:
-        return (
-            f'<div class="mix"><div class="shares"></div><p class="more">{say("no_mix")}</p></div>'
-        )
+        return f'<div class="mix"><p class="more">{say("no_mix")}</p></div>'
     return (
         f'<div class="mix"><p class="more">{say("mix")}</p>{shares(parts)}'
         f'<p class="legend">{_named(parts, say)}</p></div>'

@@ -17,6 +17,7 @@ from ui.labelling import Labelling
 from ui.labelling_drawing import labelling_html
 from ui.markup import Sayer, problem
 from ui.panel_drawing import asked_html, mix_html, schedule_html
+from ui.texts import preset_name
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": True, "concurrency_limit": None}
@@ -46,16 +47,23 @@ def panel_picture(service: Service, now: PanelState) -> list[Any]:
         settings = panel.read_panel(now.values)
         preset = panel.as_preset(now.values, "shared").to_json()
     except ChatbotError as error:
-        return [kept, problem(str(error)), *[gr.skip()] * 4]
+        return [kept, problem(str(error)), *[gr.skip()] * 5]
     place = scheduling.spoken(handlers.thread(service, now.visitor, now.screen))
     return [
-        kept, mix_html(settings.controls, place, say), asked_html(settings, place, say),
+        kept, "", mix_html(settings.controls, place, say), asked_html(settings, place, say),
         schedule_html(settings.controls, place, say), preset,
         gr.update(
-            choices=shelf.names(service.presets, now.own),
+            choices=[
+                (_called(now, name), name) for name in shelf.names(service.presets, now.own)
+            ],
             value=shelf.current(service.presets, now.own, now.values),
         ),
     ]  # fmt: skip
+
+
+def _called(now: PanelState, preset: str) -> str:
+    """A preset in the visitor's language; one's own as one named it."""
+    return preset if preset in now.own else preset_name(now.screen.language, preset)
 
 
 def wire_presets(page: Page, service: Service) -> None:
@@ -80,7 +88,7 @@ def wire_presets(page: Page, service: Service) -> None:
                 now, about, done = change(now, chosen, name, typed)
             except ChatbotError as error:
                 return [problem(str(error)), *[gr.skip()] * (len(outputs) - 1)]
-            told = Sayer(screen.language)(done, name=about)
+            told = Sayer(screen.language)(done, name=_called(now, about))
             return [
                 f'<p class="more" role="status">{told}</p>',
                 *(now.values[one] for one in page.settings), *panel_picture(service, now),

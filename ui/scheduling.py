@@ -7,8 +7,8 @@ from typing import Any
 from chatbot.controls import INSULTS, Schedule
 from chatbot.errors import InputError
 from chatbot.store import StoredMessage
-from ui.handlers import as_turns
 from ui.panel import MOODS, Panel, read_schedule, topics
+from ui.turns import as_turns
 
 KINDS = ("ramp", "decay", "hold", "constant", "insult")
 

@@ -53,6 +53,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "chats": ("Chats", "대화 목록"),
     "panel": ("Steering and details", "조절과 자세한 내용"),
     "copied": ("Copied", "복사했습니다"),
+    "lost": (
+        "The program does not answer; it may have been ended. Start it again: this page goes on by "
+        "itself then. What you typed is kept.",
+        "프로그램이 응답하지 않습니다. 종료되었다면 다시 시작해 주세요. 그러면 이 페이지가 저절로 "
+        "이어집니다. 입력한 글은 남아 있습니다.",
+    ),
     "editing": (
         "Editing; the old version stays beside the new one.",
         "수정 중: 이전 메시지도 함께 남습니다.",
@@ -74,6 +80,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "No reply yet; your message is kept.",
         "아직 답변이 없고 메시지는 그대로 있습니다.",
     ),
+    "being_answered": ("Being answered", "답변하는 중"),
     "stopped": ("Stopped.", "정지했습니다."),
     "loading": ("The model is still loading …", "모델을 불러오는 중입니다 …"),
     "waiting": ("Waiting for another reply to finish …", "다른 답변이 끝나기를 기다리는 중 …"),
@@ -154,6 +161,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "not_steered": ("No steering", "조절 없음"),
     "presets": ("Save and share presets", "프리셋 저장과 공유"),
     "preset": ("Preset", "프리셋"),
+    "shipped_cheerful": ("cheerful", "명랑한"),
+    "shipped_calm": ("calm", "차분한"),
+    "shipped_gloomy": ("gloomy", "우울한"),
+    "shipped_rising anger": ("rising anger", "점점 화나는"),
+    "shipped_gamer": ("gamer", "게이머"),
     "preset_name": ("Name", "이름"),
     "preset_save": ("Save", "저장"),
     "preset_delete": ("Delete", "삭제"),
@@ -417,6 +429,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "time": ("Time", "시간"),
     "timing_prompt": ("prompt", "문맥"),
     "timing_decoding": ("drawing", "생성"),
+    "timing_coherence": ("sense", "맥락"),
     "timing_ranking": ("ranking", "순위"),
     "timing_total": ("in all", "전체"),
     "notes": ("Notes", "알림"),
@@ -440,6 +453,12 @@ def attribute_name(language: Language, attribute: str) -> str:
     """What an attribute is called; its own name where it is one of the visitor's."""
     name = f"attribute_{attribute}"
     return text(language, name) if has_text(name) else attribute
+
+
+def preset_name(language: Language, preset: str) -> str:
+    """What a shipped preset is called; the name itself where it is none."""
+    name = f"shipped_{preset}"
+    return text(language, name) if has_text(name) else preset
 
 
 def has_text(name: str) -> bool:

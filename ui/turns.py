@@ -11,6 +11,7 @@ from attribute_models.lexicon import language_of
 from chatbot.bot import OnProgress
 from chatbot.controls import Controls
 from chatbot.errors import InputError
+from chatbot.store import StoredMessage
 from chatbot.types import Progress, Ranking, Reply, Sampling
 
 POLL_S = 0.2
@@ -55,6 +56,19 @@ class Settings:
     seed: int | None = None
 
 
+def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
+    """The turns of a branch as the bot reads them: what one side said in a row is one turn."""
+    turns: list[str] = []
+    role = None
+    for message in thread:
+        if message.role == role:
+            turns[-1] += "\n" + message.content
+        else:
+            turns.append(message.content)
+        role = message.role
+    return turns
+
+
 class Turns:
     """Makes the replies of all visitors, one after the other: a second would slow both.
 
@@ -85,7 +99,7 @@ class Turns:
         self, key: int, turns: Sequence[str], settings: Settings
     ) -> Generator[Waiting | Progress | Reply, None, None]:
         """What happens until the reply, which comes last; see `replies`."""
-        yield from self.replies(key, turns, [settings])
+        return self.replies(key, turns, [settings])
 
     def replies(
         self, key: int, turns: Sequence[str], settings: Sequence[Settings]
@@ -96,15 +110,21 @@ class Turns:
         Between two replies other visitors have their turn.
 
         Args:
-            key: what is answered, for `stop`.
+            key: what is answered, for `stop`, which works from now on. Whoever calls this has to
+                iterate, or the key stays taken.
 
         Raises:
             InputError: it is being answered already.
-            Whatever the bot raises, and what kept it from loading.
+            Whatever the bot raises, and what kept it from loading; while iterating.
         """
         stop = threading.Event()
         if self._stops.setdefault(key, stop) is not stop:
             raise InputError("this message is being answered already; wait, or stop that reply")
+        return self._each(key, turns, settings, stop)
+
+    def _each(
+        self, key: int, turns: Sequence[str], settings: Sequence[Settings], stop: threading.Event
+    ) -> Generator[Waiting | Progress | Reply, None, None]:
         try:
             for one in settings:
                 yield from self._events(turns, one, stop)

@@ -10,6 +10,7 @@ from chatbot.controls import Controls
 from chatbot.errors import InputError
 from chatbot.store import Store
 from chatbot.types import Candidate, Progress, Ranking, Reply, Sampling, Trace
+from ui import handlers
 from ui.handlers import Screen, Service, Visitor
 from ui.panel import defaults
 from ui.turns import Turns
@@ -104,6 +105,45 @@ def panel():
 @pytest.fixture
 def screen():
     return Screen()
+
+
+@pytest.fixture
+def answered(service):
+    """Waits until no reply is on its way to the open chat; gives the screen back."""
+
+    def answered(screen):
+        for _ in range(1000):
+            if not service.answers.is_on_its_way(screen.conversation_id):
+                return screen
+            threading.Event().wait(0.01)
+        raise AssertionError("the reply does not come")
+
+    return answered
+
+
+@pytest.fixture
+def say(service, panel, answered):
+    """Says things one after the other; gives the screen when the last is answered."""
+
+    def say(visitor, screen, *drafts, **settings):
+        for draft in drafts:
+            screen, left = handlers.send(service, visitor, screen, draft, panel | settings)
+            assert left == ""
+            answered(screen)
+        return screen
+
+    return say
+
+
+@pytest.fixture
+def again(service, panel, answered):
+    """Tries a reply again; gives the screen when it has come."""
+
+    def again(visitor, screen, message_id, **settings):
+        screen = handlers.retry(service, visitor, screen, message_id, panel | settings)
+        return answered(screen)
+
+    return again
 
 
 class Parsed(HTMLParser):

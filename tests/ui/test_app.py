@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -53,16 +54,25 @@ def client(served):
 
 
 def test_a_message_is_answered_and_kept(client, served, panel):
-    steps = client.submit(ANN, "Hello!", *panel_values(panel), api_name="/send")
-    *_, end = steps
-    kept, conversation, status = end[0], end[1], end[2]
+    drawn = client.predict(ANN, "Hello!", *panel_values(panel), api_name="/send")
+    kept, conversation, _, status = drawn[:4]
     assert kept["id"] == ANN["id"]
     assert "Hello!" in conversation
     assert 'class="problem"' not in status
-    user, bot = served[1].of(ANN["id"]).thread(kept["conversation_id"])
+    user, bot = thread_of(served[1].of(ANN["id"]), kept["conversation_id"], 2)
     assert (user.content, bot.role, bot.parent_id) == ("Hello!", "bot", user.id)
     assert bot.reply["trace"]["model"]["name"] == "tiny"
     assert served[1].of(BOB["id"]).listed() == []
+
+
+def thread_of(chats, conversation_id, length):
+    """The conversation once it is so long: a reply goes on after its message was sent."""
+    for _ in range(500):
+        thread = chats.thread(conversation_id)
+        if len(thread) == length:
+            return thread
+        time.sleep(0.01)
+    raise AssertionError("the reply does not come")
 
 
 def panel_values(panel):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ui import comparing, handlers
+from ui import comparing
 from ui.comparing import SWEEP, Comparison
 from ui.comparison_drawing import comparison_html
 from ui.handlers import Screen
@@ -13,9 +13,9 @@ from ui.texts import LANGUAGES
 
 
 @pytest.fixture
-def asked(service, ann, panel):
+def asked(ann, say):
     """A screen on a conversation of one turn."""
-    return list(handlers.send(service, ann, Screen(), "Hi <b>there</b>!", panel))[-1][0]
+    return say(ann, Screen(), "Hi <b>there</b>!")
 
 
 def stored(service, visitor):
@@ -52,8 +52,8 @@ def test_a_sweep_asks_one_attribute_at_growing_strengths(service, ann, asked, pa
     assert [one.shown["joy"] for one in end.answers] == [0.25] * len(SWEEP)
 
 
-def test_the_last_message_is_compared_even_behind_its_reply(service, ann, asked, panel, bot):
-    asked = list(handlers.send(service, ann, asked, "and now?", panel))[-1][0]
+def test_the_last_message_is_compared_even_behind_its_reply(service, ann, asked, panel, bot, say):
+    asked = say(ann, asked, "and now?")
     list(comparing.compare(service, ann, asked, Comparison(), panel | {"joy": 0.5}))
     assert bot.asked[-1][0] == ["Hi <b>there</b>!", "reply 1", "and now?"]
 
@@ -75,8 +75,8 @@ def test_a_comparison_needs_a_message_and_an_attribute(service, ann, asked, pane
     assert "is running" in told.problem
 
 
-def test_a_failure_keeps_what_was_done(service, ann, panel):
-    screen = list(handlers.send(service, ann, Screen(), "fail", panel))[-1][0]
+def test_a_failure_keeps_what_was_done(service, ann, panel, say):
+    screen = say(ann, Screen(), "fail")
     *_, end = comparing.sweep(service, ann, screen, Comparison(), panel, "joy")
     assert "RuntimeError: out of <b>memory</b>" in end.problem
     assert end.key is None

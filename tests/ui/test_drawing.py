@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from chatbot.types import Progress
 from ui import drawing, handlers, inspector
+from ui.answers import Answering
 from ui.handlers import Action, Screen
 from ui.texts import LANGUAGES
 
@@ -44,10 +46,9 @@ def steering(name, text=NASTY, strength=0.8, reading=None):
 
 
 @pytest.fixture
-def nasty(service, ann, panel, chats):
+def nasty(ann, chats, say):
     """A screen on a conversation where everything that can be written is nasty."""
-    steps = handlers.send(service, ann, Screen(), NASTY, panel)
-    screen = list(steps)[-1][0]
+    screen = say(ann, Screen(), NASTY)
     chats.rename(screen.conversation_id, NASTY)
     (line,) = chats.export_lines()
     record = json.loads(line)
@@ -83,7 +84,7 @@ def test_what_was_written_is_never_html(chats, nasty, language, parsed):
         inspector.inspector_html(chats, screen),
         drawing.status_html(screen),
         drawing.status_html(replace(screen, problem="")),
-        drawing.status_html(replace(screen, answering_id=1, progress=NASTY)),
+        drawing.status_html(screen, Answering(1, "a", 1, 1, "broke", NASTY)),
     ]
     for one in drawn:
         assert is_harmless(parsed(one))
@@ -92,10 +93,9 @@ def test_what_was_written_is_never_html(chats, nasty, language, parsed):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_screen_is_whole_html(service, ann, panel, chats, language, parsed):
+def test_every_screen_is_whole_html(ann, chats, language, parsed, say):
     screens = [Screen(language=language), Screen(language=language, conversation_id=99)]
-    steps = handlers.send(service, ann, screens[0], "Hi!", panel)
-    screens += [screen for screen, _ in steps]
+    screens.append(say(ann, screens[0], "Hi!"))
     screens.append(replace(screens[-1], deleting_id=screens[-1].conversation_id))
     screens.append(replace(screens[-1], search="nothing like it"))
     for screen in screens:
@@ -104,20 +104,21 @@ def test_every_screen_is_whole_html(service, ann, panel, chats, language, parsed
         parsed(drawing.status_html(screen))
 
 
-def test_the_inspector_shows_what_was_stored(service, ann, panel, chats, parsed):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+def test_the_inspector_shows_what_was_stored(service, ann, chats, parsed, say):
+    screen = say(ann, Screen(), "Hi!")
     told = parsed(inspector.inspector_html(chats, screen)).text
     for expected in ("reply 1", "another <i>one</i>", "says nothing", "a <u>note</u>",
                      "\N{MINUS SIGN}1.00",
                      "Chosen", "cut at the longest length", "older turns left out: 2", "11",
                      "0.50 s", "tiny", "d" * 12):  # fmt: skip
         assert expected in told
-    screen = handlers.on_message(service, ann, screen, Action("take", screen.inspected_id, "1"))
+    reply_id = chats.thread(screen.conversation_id)[-1].id
+    screen = handlers.on_message(service, ann, screen, Action("take", reply_id, "1"))
     assert "Chosen by you" in parsed(inspector.inspector_html(chats, screen)).text
 
 
-def test_steering_is_drawn_from_the_trace(service, ann, panel, chats, parsed):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+def test_steering_is_drawn_from_the_trace(ann, chats, parsed, say):
+    screen = say(ann, Screen(), "Hi!")
     (line,) = chats.export_lines()
     record = json.loads(line)
     record["messages"][1]["reply"]["trace"]["steering"] = steering("joy", " great")
@@ -132,9 +133,9 @@ def test_steering_is_drawn_from_the_trace(service, ann, panel, chats, parsed):
     assert 'class="token less" style="--gain:100%"' in drawn
 
 
-def test_what_the_controls_did_stands_under_the_reply(service, ann, panel, chats, parsed):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
-    message = chats.message(screen.inspected_id)
+def test_what_the_controls_did_stands_under_the_reply(ann, chats, parsed, say):
+    screen = say(ann, Screen(), "Hi!")
+    message = chats.thread(screen.conversation_id)[-1]
     record = message.reply
     record["trace"] |= {
         "steering": steering("joy", "great", reading=0.75), "rules": [{"name": "politics"}],
@@ -160,9 +161,9 @@ def test_what_the_controls_did_stands_under_the_reply(service, ann, panel, chats
     assert "no effect" not in another
 
 
-def test_a_plain_reply_has_nothing_under_it(service, ann, panel, chats):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
-    message = chats.message(screen.inspected_id)
+def test_a_plain_reply_has_nothing_under_it(ann, chats, say):
+    screen = say(ann, Screen(), "Hi!")
+    message = chats.thread(screen.conversation_id)[-1]
     plain = message.reply
     plain["trace"]["notes"] = []
     chats.add_bot(
@@ -177,6 +178,24 @@ def test_what_happened_is_told_where_it_was_done(chats, parsed):
             screen = Screen(told_in=place, **told)
             drawn = drawing.status_html(screen), drawing.list_html(chats, screen)
             assert tuple("Not <b>so</b>" in parsed(one).text for one in drawn) == is_here
+
+
+def test_progress_is_seen_in_its_own_chat_and_marked_in_the_list(chats, parsed):
+    open_id, other_id = chats.create("Open").id, chats.create("Other").id
+    screen = Screen(conversation_id=open_id)
+    under_way = [
+        Answering(1, "a", open_id, 1, Progress(3, 40, 20, 0)),
+        Answering(2, "a", other_id, 2, "waiting"),
+    ]
+    drawn = drawing.progress_html(under_way, "en")
+    assert "token 3 of 40" in parsed(drawn).text
+    assert "Waiting for another reply" in parsed(drawn).text
+    rule = drawing.status_html(screen, under_way[0])
+    assert f'data-chat="{open_id}"' in rule
+    assert f'data-chat="{other_id}"' not in rule
+    assert drawing.status_html(screen) == drawing.notice("")
+    listed = drawing.list_html(chats, screen, {other_id})
+    assert listed.count("Being answered") == 2  # title and name of one mark
 
 
 def test_a_long_list_is_drawn_in_parts(chats, parsed):
@@ -199,17 +218,17 @@ def test_a_message_nobody_drew_is_said_to_be_so(chats):
     assert "Choose a reply" in inspector.inspector_html(chats, Screen())
 
 
-def test_an_unanswered_message_offers_another_try(service, ann, panel, chats):
-    screen = list(handlers.send(service, ann, Screen(), "fail", panel))[-1][0]
+def test_an_unanswered_message_offers_another_try(ann, chats, say):
+    screen = say(ann, Screen(), "fail")
     drawn = drawing.conversation_html(chats, screen)
     assert "No reply yet" in drawn
     assert 'data-do="retry"' in drawn
 
 
-def test_versions_can_be_reached(service, ann, panel, chats):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
-    first = screen.inspected_id
-    screen = list(handlers.retry(service, ann, screen, first, panel))[-1][0]
+def test_versions_can_be_reached(ann, chats, say, again):
+    screen = say(ann, Screen(), "Hi!")
+    first = chats.thread(screen.conversation_id)[-1].id
+    screen = again(ann, screen, first)
     drawn = drawing.conversation_html(chats, screen)
     assert "2/2" in drawn
     assert f'data-do="version" data-id="{first}"' in drawn
@@ -226,10 +245,10 @@ def with_steering(chats, screen, *traces):
     return replace(screen, conversation_id=path, inspected_id=inspected)
 
 
-def test_asked_and_read_are_drawn_over_the_turns(service, ann, panel, chats, parsed):
+def test_asked_and_read_are_drawn_over_the_turns(ann, chats, parsed, say):
     screen = Screen()
     for said in ("one", "two", "three"):
-        screen = list(handlers.send(service, ann, screen, said, panel))[-1][0]
+        screen = say(ann, screen, said)
     traces = [steering("joy", "x", 0.2, 0.5), None, steering("joy", "x", -0.6, 0.9)]
     screen = with_steering(chats, screen, *traces)
     drawn = inspector.inspector_html(chats, screen)
@@ -240,8 +259,8 @@ def test_asked_and_read_are_drawn_over_the_turns(service, ann, panel, chats, par
     assert read.count("<circle") == 2  # nothing was read in the unsteered one
 
 
-def test_rules_verdicts_and_outcome_are_told(service, ann, panel, chats, parsed):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
+def test_rules_verdicts_and_outcome_are_told(ann, chats, parsed, say):
+    screen = say(ann, Screen(), "Hi!")
     (line,) = chats.export_lines()
     record = json.loads(line)
     reply = record["messages"][1]["reply"]
@@ -266,9 +285,9 @@ def test_rules_verdicts_and_outcome_are_told(service, ann, panel, chats, parsed)
     assert "Use this reply" not in take.text  # the other one was rejected
 
 
-def test_a_reply_of_an_older_version_is_drawn(service, ann, panel, chats, parsed):
-    screen = list(handlers.send(service, ann, Screen(), "Hi!", panel))[-1][0]
-    message = chats.message(screen.inspected_id)
+def test_a_reply_of_an_older_version_is_drawn(ann, chats, parsed, say):
+    screen = say(ann, Screen(), "Hi!")
+    message = chats.thread(screen.conversation_id)[-1]
     record = message.reply
     for name in ("rules", "topics", "outcome", "steered_by"):
         del record["trace"][name]

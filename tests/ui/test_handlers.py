@@ -1,34 +1,24 @@
 """Laws of what a visitor can do: nothing overwritten, nothing lost, nobody else's chats."""
 
 import json
+import re
 import threading
 from dataclasses import asdict, replace
+from html import unescape
 
 import pytest
 
 from chatbot.errors import InputError, StoreError
-from ui import handlers
-from ui.handlers import Action, Screen, Visitor, as_turns, read_action, read_visitor
-
-
-def last(steps):
-    """The screen at the end of a turn."""
-    return list(steps)[-1][0]
+from chatbot.types import Progress
+from ui import answers, handlers
+from ui.drawing import status_html
+from ui.handlers import Action, Screen, Visitor, read_action, read_visitor
+from ui.turns import as_turns
 
 
 def thread(service, visitor, screen):
     messages = service.store.of(visitor.id).thread(screen.conversation_id)
     return [message.content for message in messages]
-
-
-@pytest.fixture
-def say(service, panel):
-    def say(visitor, screen, *drafts):
-        for draft in drafts:
-            screen = last(handlers.send(service, visitor, screen, draft, panel))
-        return screen
-
-    return say
 
 
 def ids(service, visitor, screen):
@@ -42,31 +32,28 @@ def press(service, visitor, screen, do, about=0, value=""):
 # -- a turn
 
 
-def test_a_turn_is_told_of_step_by_step_and_stored(service, ann, screen, panel, bot):
-    steps = handlers.send(service, ann, screen, "Hi!", panel)
-    first, draft = next(steps)
-    assert draft == ""  # the composer is emptied once the message is safe
-    assert first.answering_id == ids(service, ann, first)[0]
+def test_a_turn_is_told_of_and_kept(service, ann, screen, panel, bot, answered):
     bot.go_on.clear()
-    told = next(screen for screen, _ in steps if screen.part)
-    assert told.progress == "20 candidates, token 1 of 3"
+    screen, draft = handlers.send(service, ann, screen, "Hi!", panel)
+    assert draft == ""  # the composer is emptied once the message is safe
+    assert thread(service, ann, screen) == ["Hi!"]
+    assert bot.at_step.wait(10)
+    answering, under_way = service.answers.look(ann.id, screen.conversation_id)
+    assert under_way == [answering]
+    assert answering.asked_id == ids(service, ann, screen)[0]
     bot.go_on.set()
-    *_, (end, draft) = steps
-    assert (end.answering_id, end.problem, draft) == (None, "", None)
-    assert thread(service, ann, end) == ["Hi!", "reply 1"]
-    assert end.inspected_id == ids(service, ann, end)[-1]
+    answered(screen)
+    assert thread(service, ann, screen) == ["Hi!", "reply 1"]
+    assert service.answers.look(ann.id, screen.conversation_id) == (None, [])
+    assert screen.problem == ""
 
 
-def test_the_message_is_stored_before_the_reply_is_begun(service, ann, screen, panel, bot):
-    steps = handlers.send(service, ann, screen, "Hi!", panel)
-    first, _ = next(steps)
-    assert bot.asked == []
-    assert thread(service, ann, first) == ["Hi!"]
-    steps.close()
-    assert thread(service, ann, first) == ["Hi!"]
+def test_progress_is_told_in_words():
+    assert handlers.told("en", Progress(1, 3, 20, 0)) == "20 candidates, token 1 of 3"
+    assert handlers.told("en", "waiting").startswith("Waiting for another reply")
 
 
-def test_the_whole_branch_is_read(service, ann, screen, say, bot):
+def test_the_whole_branch_is_read(ann, screen, say, bot):
     say(ann, screen, "one", "two")
     assert bot.asked[-1][0] == ["one", "reply 1", "two"]
 
@@ -78,8 +65,14 @@ def test_what_one_side_said_in_a_row_is_one_turn(service, ann, screen, say, bot)
 
 
 def test_an_empty_message_does_nothing(service, ann, screen, panel):
-    assert list(handlers.send(service, ann, screen, " \n", panel)) == []
+    assert handlers.send(service, ann, screen, " \n", panel) is None
     assert service.store.of(ann.id).listed() == []
+
+
+def told(service, screen):
+    """What became of the last reply, as words and nothing else."""
+    drawn = status_html(screen, service.answers.of(screen.conversation_id))
+    return unescape(re.sub("<[^>]*>", "", drawn))
 
 
 @pytest.mark.parametrize(
@@ -87,127 +80,175 @@ def test_an_empty_message_does_nothing(service, ann, screen, panel):
 )
 def test_a_failed_turn_keeps_the_message_and_tells_why(service, ann, screen, say, draft, words):
     screen = say(ann, screen, draft)
-    assert words in screen.problem
-    assert screen.answering_id is None
+    assert words in told(service, screen)
     assert thread(service, ann, screen) == [draft]
+    other = handlers.begin(service, ann, Screen())
+    assert told(service, other) == ""
+    assert words in told(service, handlers.arrive(service, seen(ann, screen)))  # until it is read
+    screen = press(service, ann, screen, "inspect", ids(service, ann, screen)[0])
+    assert told(service, screen) == ""
+
+
+def seen(visitor, screen):
+    """The visitor whose browser kept the open chat."""
+    return replace(visitor, conversation_id=screen.conversation_id)
 
 
 def test_a_message_that_cannot_be_stored_stays_in_the_composer(service, ann, screen, panel):
     service.store._connection.execute("PRAGMA query_only = ON")
-    ((screen, draft),) = handlers.send(service, ann, screen, "Hi!", panel)
+    screen, draft = handlers.send(service, ann, screen, "Hi!", panel)
     assert draft == "Hi!"
     assert "may only be read" in screen.problem
 
 
-def test_a_reply_that_cannot_be_stored_is_told(service, ann, screen, panel, monkeypatch):
+def test_a_reply_that_cannot_be_stored_is_told(service, ann, screen, say, monkeypatch):
     chats = type(service.store.of(ann.id))
 
     def full(*args, **kwargs):
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(chats, "add_bot", full)
-    screen = last(handlers.send(service, ann, screen, "Hi!", panel))
-    assert screen.problem == "the disk is full"
+    screen = say(ann, screen, "Hi!")
+    assert told(service, screen) == "the disk is full"
     assert thread(service, ann, screen) == ["Hi!"]
 
 
 def test_bad_settings_are_told_and_nothing_is_lost(service, ann, screen, panel):
-    steps = handlers.send(service, ann, screen, "Hi!", panel | {"candidates": 0})
-    ((screen, draft),) = steps
+    screen, draft = handlers.send(service, ann, screen, "Hi!", panel | {"candidates": 0})
     assert draft == "Hi!"
     assert "candidates is 0" in screen.problem
     assert screen.conversation_id is None
 
 
-def test_settings_reach_the_bot_and_the_store(service, ann, screen, panel, bot):
-    panel |= {"joy": 0.5, "topics": ["game"], "topic_strength": 0.3, "seed": "7", "candidates": 4}
-    last(handlers.send(service, ann, screen, "Hi!", panel))
+def test_settings_reach_the_bot_and_the_store(ann, screen, say, bot):
+    settings = {"joy": 0.5, "topics": ["game"], "topic_strength": 0.3, "seed": "7"}
+    say(ann, screen, "Hi!", **settings, candidates=4)
     _, controls, seed, sampling = bot.asked[0]
     assert controls.strengths == {"joy": 0.5, "game": 0.3}
     assert (seed, sampling.candidates) == (7, 4)
 
 
-# -- stopping
+# -- while a reply is made
 
 
-def in_the_midst(service, visitor, screen, panel, bot, draft="Hi!"):
-    """A turn whose bot waits in its first token; its steps so far are taken."""
-    bot.go_on.clear()
-    steps = handlers.send(service, visitor, screen, draft, panel)
-    for screen, _ in steps:
-        if screen.part:
-            return steps, screen
-    raise AssertionError("no progress")
+@pytest.fixture
+def in_the_midst(service, panel, bot):
+    """Says something to a bot that waits in its first token; gives the screen."""
+
+    def in_the_midst(visitor, screen, draft="Hi!"):
+        bot.go_on.clear()
+        bot.at_step.clear()
+        screen, _ = handlers.send(service, visitor, screen, draft, panel)
+        assert bot.at_step.wait(10)
+        return screen
+
+    yield in_the_midst
+    bot.go_on.set()
 
 
-def test_stop_ends_the_reply_and_keeps_the_message(service, ann, screen, panel, bot):
-    steps, screen = in_the_midst(service, ann, screen, panel, bot)
+def test_stop_ends_the_reply_and_keeps_the_message(
+    service, ann, screen, again, in_the_midst, bot, answered
+):
+    screen = in_the_midst(ann, screen)
     assert handlers.stop(service, screen) is None
     bot.go_on.set()
-    end = last(steps)
-    assert end.answering_id is None
-    assert end.notice == "Stopped."
-    assert thread(service, ann, end) == ["Hi!"]
-    again = last(handlers.retry(service, ann, end, ids(service, ann, end)[0], panel))
-    assert thread(service, ann, again) == ["Hi!", "reply 2"]
+    answered(screen)
+    assert told(service, screen) == "Stopped."
+    assert thread(service, ann, screen) == ["Hi!"]
+    screen = again(ann, screen, ids(service, ann, screen)[0])
+    assert thread(service, ann, screen) == ["Hi!", "reply 2"]
+    assert told(service, screen) == ""
 
 
-def test_stop_after_the_end_frees_the_screen(service, screen):
-    """As after a lost connection: the screen says busy, but nothing is being made."""
-    screen = handlers.stop(service, replace(screen, answering_id=5, progress="..."))
-    assert screen.answering_id is None
+def test_stop_after_the_end_gives_a_screen(service, ann, screen, say):
+    """As after a lost connection: the page says busy, but nothing is being made."""
+    screen = say(ann, screen, "Hi!")
+    assert handlers.stop(service, replace(screen, problem="x")) == screen
 
 
-def test_a_closed_page_ends_the_work(service, ann, screen, panel, bot):
-    steps, screen = in_the_midst(service, ann, screen, panel, bot)
-    steps.close()
+def test_another_chat_is_read_and_written_meanwhile(
+    service, ann, say, panel, in_the_midst, bot, answered
+):
+    other = say(ann, Screen(), "before")
+    first = in_the_midst(ann, Screen(), "slow")
+    shown = on_list(service, ann, first, "open", other.conversation_id)
+    assert thread(service, ann, shown) == ["before", "reply 1"]
+    shown, _ = handlers.send(service, ann, shown, "and here?", panel)
+    _, under_way = service.answers.look(ann.id)
+    both = [first.conversation_id, other.conversation_id]
+    assert [one.conversation_id for one in under_way] == both
     bot.go_on.set()
-    end = last(handlers.send(service, ann, Screen(), "next", panel))  # the slot is free
-    assert thread(service, ann, end) == ["next", "reply 2"]
-    assert service.turns._stops == {}
+    for screen in (first, shown):
+        answered(screen)
+    assert thread(service, ann, first) == ["slow", "reply 2"]
+    assert thread(service, ann, shown) == ["before", "reply 1", "and here?", "reply 3"]
 
 
-def test_nothing_else_is_done_while_a_reply_is_made(service, ann, screen, panel, bot):
-    steps, screen = in_the_midst(service, ann, screen, panel, bot)
-    asked = screen.answering_id
-    assert press(service, ann, screen, "edit", asked) is None
-    assert handlers.begin(service, ann, screen) is None
-    opened = Action("delete_sure", screen.conversation_id)
-    assert handlers.on_conversation(service, ann, screen, opened) is None
-    assert list(handlers.send(service, ann, screen, "more", panel)) == []
-    assert list(handlers.retry(service, ann, screen, asked, panel)) == []
+def test_a_reply_comes_though_the_page_was_closed(
+    service, ann, screen, in_the_midst, bot, answered
+):
+    screen = in_the_midst(ann, screen)
+    back = handlers.arrive(service, seen(ann, screen))
+    assert service.answers.is_on_its_way(back.conversation_id)
     bot.go_on.set()
-    assert thread(service, ann, last(steps)) == ["Hi!", "reply 1"]
+    answered(back)
+    assert thread(service, ann, back) == ["Hi!", "reply 1"]
 
 
-def test_another_window_cannot_answer_the_same_message_twice(service, ann, screen, panel, bot):
-    steps, screen = in_the_midst(service, ann, screen, panel, bot)
-    window = Screen(conversation_id=screen.conversation_id)
-    end = last(handlers.retry(service, ann, window, screen.answering_id, panel))
-    assert "being answered already" in end.problem
+def test_the_branch_that_is_answered_stays_shown(
+    service, ann, panel, say, in_the_midst, bot, answered
+):
+    screen = in_the_midst(ann, say(ann, Screen(), "one"), "two")
+    one, reply, two = ids(service, ann, screen)
+    assert press(service, ann, screen, "edit", one).editing_id is None
+    assert press(service, ann, screen, "version", one) == screen
+    assert press(service, ann, screen, "take", reply, "1") == screen
+    assert handlers.send(service, ann, screen, "more", panel) is None
+    assert "being answered" in handlers.retry(service, ann, screen, two, panel).problem
+    assert press(service, ann, screen, "rate", reply, "1").problem == ""
     bot.go_on.set()
-    assert thread(service, ann, last(steps)) == ["Hi!", "reply 1"]
+    answered(screen)
+    assert thread(service, ann, screen) == ["one", "reply 1", "two", "reply 2"]
 
 
-def test_visitors_wait_for_one_another_and_do_not_mix(service, ann, bob, panel, bot):
-    steps, _ = in_the_midst(service, ann, Screen(), panel, bot, "from ann")
-    waiting = handlers.send(service, bob, Screen(), "from bob", panel)
-    next(waiting)
-    told, _ = next(waiting)
-    assert told.progress.startswith("Waiting for another reply")
+def test_a_chat_deleted_meanwhile_stays_deleted(service, ann, screen, in_the_midst, bot, answered):
+    screen = in_the_midst(ann, screen)
+    after = on_list(service, ann, screen, "delete_sure", screen.conversation_id)
+    assert after.conversation_id is None
     bot.go_on.set()
-    assert thread(service, ann, last(steps)) == ["from ann", "reply 1"]
-    assert thread(service, bob, last(waiting)) == ["from bob", "reply 2"]
+    answered(screen)
+    assert service.answers.look(ann.id, screen.conversation_id) == (None, [])
+    assert service.store.of(ann.id).listed() == []
+
+
+def test_too_many_replies_at_once_are_refused(service, ann, panel, in_the_midst, monkeypatch):
+    monkeypatch.setattr(answers, "AT_ONCE", 1)
+    in_the_midst(ann, Screen())
+    screen, draft = handlers.send(service, ann, Screen(), "one more", panel)
+    assert "try again" in screen.problem
+    assert (thread(service, ann, screen), draft) == (["one more"], "")
+
+
+def test_visitors_wait_for_one_another_and_do_not_mix(
+    service, ann, bob, panel, in_the_midst, bot, answered
+):
+    first = in_the_midst(ann, Screen(), "from ann")
+    waiting, _ = handlers.send(service, bob, Screen(), "from bob", panel)
+    assert service.answers.look(bob.id, first.conversation_id)[0] is None
+    bot.go_on.set()
+    for screen in (first, waiting):
+        answered(screen)
+    assert thread(service, ann, first) == ["from ann", "reply 1"]
+    assert thread(service, bob, waiting) == ["from bob", "reply 2"]
 
 
 # -- branches
 
 
-def test_retry_draws_beside_with_a_new_seed(service, ann, screen, say, panel, bot):
+def test_retry_draws_beside_with_a_new_seed(service, ann, screen, say, again, bot):
     screen = say(ann, screen, "one", "two")
     first_reply = ids(service, ann, screen)[1]
-    locked = panel | {"seed": "7"}
-    screen = last(handlers.retry(service, ann, screen, first_reply, locked))
+    screen = again(ann, screen, first_reply, seed="7")
     assert bot.asked[-1][0] == ["one"]
     assert bot.asked[-1][2] is None
     assert thread(service, ann, screen) == ["one", "reply 3"]
@@ -215,12 +256,12 @@ def test_retry_draws_beside_with_a_new_seed(service, ann, screen, say, panel, bo
     assert thread(service, ann, screen) == ["one", "reply 1", "two", "reply 2"]
 
 
-def test_an_edited_message_is_a_branch(service, ann, screen, say, panel):
+def test_an_edited_message_is_a_branch(service, ann, screen, say):
     screen = say(ann, screen, "one", "two")
     two = ids(service, ann, screen)[2]
     screen = press(service, ann, screen, "edit", two)
     assert handlers.edited_text(service, ann, screen) == "two"
-    screen = last(handlers.send(service, ann, screen, "zwei", panel))
+    screen = say(ann, screen, "zwei")
     assert screen.editing_id is None
     assert thread(service, ann, screen) == ["one", "reply 1", "zwei", "reply 3"]
     screen = press(service, ann, screen, "version", two)
@@ -230,7 +271,7 @@ def test_an_edited_message_is_a_branch(service, ann, screen, say, panel):
 def test_an_edited_reply_needs_no_bot(service, ann, screen, say, panel, bot):
     screen = say(ann, screen, "one")
     screen = press(service, ann, screen, "edit", ids(service, ann, screen)[1])
-    ((screen, draft),) = handlers.send(service, ann, screen, "better", panel)
+    screen, draft = handlers.send(service, ann, screen, "better", panel)
     assert draft == ""
     assert thread(service, ann, screen) == ["one", "better"]
     assert len(bot.asked) == 1
@@ -293,7 +334,7 @@ def test_the_list_opens_renames_and_deletes(service, ann, screen, say):
 def test_a_chat_deleted_in_another_window_is_told(service, ann, screen, say, panel):
     screen = say(ann, screen, "one")
     service.store.of(ann.id).delete(screen.conversation_id)
-    end = last(handlers.send(service, ann, screen, "two", panel))
+    end, _ = handlers.send(service, ann, screen, "two", panel)
     assert "it may be deleted" in end.problem
     assert "it may be deleted" in on_list(service, ann, screen, "open", 1).problem
 
@@ -338,9 +379,9 @@ def test_visitors_do_not_reach_each_other(service, ann, bob, screen, say, panel)
     for do in ("open", "rename", "name", "delete", "delete_sure"):
         found = on_list(service, bob, Screen(), do, open_screen.conversation_id, "x").problem
         assert "no conversation" in found
-    stolen = last(handlers.send(service, bob, open_screen, "mine", panel))
+    stolen, _ = handlers.send(service, bob, open_screen, "mine", panel)
     assert "no conversation" in stolen.problem
-    assert "no message" in last(handlers.retry(service, bob, Screen(), message, panel)).problem
+    assert "no message" in handlers.retry(service, bob, Screen(), message, panel).problem
     assert handlers.take_out(service, bob) == ""
     assert thread(service, ann, open_screen) == ["secret", "reply 1"]
 
@@ -397,11 +438,11 @@ def test_turns_of_an_imported_chat(service, ann):
     assert as_turns(service.store.of(ann.id).thread(chat)) == ["a", "u\nu"]
 
 
-def test_many_visitors_at_once(service, panel):
+def test_many_visitors_at_once(service, say):
     def talk(name):
         visitor, screen = Visitor(name * 43), Screen()
         for i in range(3):
-            screen = last(handlers.send(service, visitor, screen, f"{name}{i}", panel))
+            screen = say(visitor, screen, f"{name}{i}")
         said = thread(service, visitor, screen)
         assert said[::2] == [f"{name}{i}" for i in range(3)]
         assert len(said) == 6

@@ -151,16 +151,16 @@ def test_a_bad_plan_is_told(panel, plan):
         scheduling.scheduled(panel, plan)
 
 
-def test_the_present_turn_follows_the_conversation(service, ann, panel):
+def test_the_present_turn_follows_the_conversation(service, ann, say):
     assert scheduling.spoken([]) == (1, [])
     screen = Screen()
     for number, said in enumerate(["one", "you idiot", "three"], start=1):
-        screen = list(handlers.send(service, ann, screen, said, panel))[-1][0]
+        screen = say(ann, screen, said)
         turn, heard = scheduling.spoken(handlers.thread(service, ann, screen))
         assert (turn, heard[-1]) == (number + 1, said)
 
 
-def test_the_drawings_say_what_the_next_reply_is_asked(panel, parsed):
+def test_the_drawings_say_what_the_next_reply_is_asked(parsed):
     controls = EVERYTHING.controls
     mixed = parsed(mix_html(controls, (2, ["hi", "hi"]), Sayer("en"))).text
     assert "Joy 0.50" in mixed

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 import pytest
 
@@ -28,19 +30,38 @@ def chromium():
 
 
 class SlowBot:
-    """The bot, which waits at every token until it may go on, or fails there."""
+    """The bot, which can be made to wait at every token, or to fail there."""
 
     def __init__(self, bot):
         self._bot, self.steerer = bot, bot.steerer
-        self.pause_s = 0.0
-        self.error = None
+        self._pause_s, self._error = 0.0, None
+
+    @contextmanager
+    def slow(self, pause_s=5.0):
+        """Waits so long at every token; a stop ends the pause too, and so does the end of this."""
+        self._pause_s = pause_s
+        try:
+            yield
+        finally:
+            self._pause_s = 0.0
+
+    @contextmanager
+    def failing(self, error):
+        """Raises an error at the first token."""
+        self._error = error
+        try:
+            yield
+        finally:
+            self._error = None
 
     def respond(self, turns, *, on_progress, stop, **settings):
         def slowly(progress):
             on_progress(progress)
-            stop.wait(self.pause_s)
-            if self.error is not None:
-                raise self.error
+            begun = time.monotonic()
+            while time.monotonic() - begun < self._pause_s and not stop.is_set():
+                stop.wait(0.02)
+            if self._error is not None:
+                raise self._error
 
         return self._bot.respond(turns, on_progress=slowly, stop=stop, **settings)
 

@@ -32,17 +32,11 @@ def test_shift_enter_begins_a_line(visit):
 
 def test_stop_ends_the_reply_and_keeps_the_message(visit, slow_bot):
     ann = visit()
-    slow_bot.pause_s = 5.0  # a stop within a token ends the pause too
-    try:
+    with slow_bot.slow():
         ann.send("Tell me everything")
-        ann.page.wait_for_selector("#status .bar")
-        ann.page.wait_for_function(
-            "document.querySelector('#status').textContent.includes('token')"
-        )
+        ann.page.wait_for_selector("#progress :text('token')")
         ann.page.click("#draft .stop-button")
         ann.page.wait_for_selector("#status :text-is('Stopped.')", timeout=15_000)
-    finally:
-        slow_bot.pause_s = 0.0
     assert ann.words() == ["Tell me everything"]
     ann.page.click(".unanswered [data-do=retry]")
     ann.replied(1)
@@ -50,12 +44,9 @@ def test_stop_ends_the_reply_and_keeps_the_message(visit, slow_bot):
 
 def test_a_failed_turn_says_why_and_keeps_the_message(visit, slow_bot):
     ann = visit()
-    slow_bot.error = RuntimeError("out of <b>memory</b>")
-    try:
+    with slow_bot.failing(RuntimeError("out of <b>memory</b>")):
         ann.send("Hello")
         ann.page.wait_for_selector("#status .problem:has-text('out of <b>memory</b>')")
-    finally:
-        slow_bot.error = None
     assert ann.words() == ["Hello"]
     ann.page.click(".unanswered [data-do=retry]")
     ann.replied(1)
@@ -64,16 +55,13 @@ def test_a_failed_turn_says_why_and_keeps_the_message(visit, slow_bot):
 
 def test_progress_is_told_and_the_composer_is_free_meanwhile(visit, slow_bot):
     ann = visit()
-    slow_bot.pause_s = 5.0
-    try:
+    with slow_bot.slow():
         ann.send("Hello")
-        ann.page.wait_for_selector("#status :text('20 candidates, token 1 of 40')")
+        ann.page.wait_for_selector("#progress :text('20 candidates, token 1 of 40')")
         ann.page.fill("#draft textarea", "What comes next")
         ann.page.press("#draft textarea", "Enter")  # too early: nothing is sent, nothing lost
         ann.page.click("#draft .stop-button")
         ann.page.wait_for_selector(".unanswered", timeout=15_000)
-    finally:
-        slow_bot.pause_s = 0.0
     assert ann.words() == ["Hello"]
     assert ann.page.input_value("#draft textarea") == "What comes next"
     ann.page.click("#new")
@@ -85,6 +73,66 @@ def test_progress_is_told_and_the_composer_is_free_meanwhile(visit, slow_bot):
     ann.page.press("#draft textarea", "Enter")
     ann.replied(1)
     assert ann.words()[0] == "What comes next"
+
+
+def test_another_chat_is_read_and_written_while_one_is_answered(visit, slow_bot):
+    ann = visit()
+    ann.say("Here I read")
+    read = ann.words()
+    with slow_bot.slow(0.5):
+        ann.page.click("#new")
+        ann.page.wait_for_selector("#conversation .empty")
+        ann.send("Tell me everything")
+        ann.page.wait_for_selector("#progress :text('token')")
+        ann.page.click("#chats .name:text-is('Here I read')")
+        ann.page.wait_for_selector(".message.bot")
+        assert ann.words() == read
+        assert not ann.page.locator("#progress .status").is_visible()
+        assert ann.page.locator("#draft .stop-button").count() == 0
+        assert ann.page.locator("#chats .dots").count() == 1
+        ann.send("And here I write")
+        ann.page.wait_for_selector("#progress :text('Waiting for another reply')")
+        ann.page.click("#chats .name:text-is('Tell me everything')")
+        ann.page.wait_for_selector("#progress :text('token')")
+    ann.replied(1)  # drawn when it comes, in the chat that is open
+    ann.page.wait_for_selector("#chats .dots", state="detached")
+    assert ann.words()[0] == "Tell me everything"
+    ann.page.click("#chats .name:text-is('Here I read')")
+    ann.replied(2)
+    assert ann.words()[:3] == [*read, "And here I write"]
+
+
+def test_a_reply_goes_on_over_a_reload_and_is_stopped_after_it(visit, slow_bot):
+    ann = visit()
+    with slow_bot.slow(0.5):
+        ann.send("Tell me everything")
+        ann.page.wait_for_selector("#progress :text('token')")
+        ann.arrive()
+        ann.page.wait_for_selector("#progress :text('token')")
+    ann.replied(1)
+    with slow_bot.slow():
+        ann.send("Once more")
+        ann.page.wait_for_selector("#progress :text('token')")
+        ann.arrive()
+        ann.page.click("#draft .stop-button")
+        ann.page.wait_for_selector("#status :text-is('Stopped.')", timeout=15_000)
+    assert ann.words()[2:] == ["Once more"]
+
+
+def test_a_lost_connection_is_told_where_one_writes(visit):
+    ann = visit(locale="ko-KR")
+    ann.say("안녕")
+    ann.page.context.set_offline(True)
+    ann.send("아직 있어?")
+    ann.page.wait_for_selector("#composer [role=alert]:has-text('프로그램이 응답하지 않습니다')")
+    assert not ann.page.locator("[data-testid=toast-body]").is_visible()  # Gradio's, in English
+    assert ann.page.input_value("#draft textarea") == "아직 있어?"
+    ann.page.context.set_offline(False)
+    ann.page.wait_for_selector("#composer [role=alert]", state="detached")  # it loads anew
+    ann.page.wait_for_selector("#mix .mix", state="attached")
+    assert ann.page.input_value("#draft textarea") == "아직 있어?"
+    ann.page.press("#draft textarea", "Enter")
+    ann.replied(2)
 
 
 def test_enter_that_ends_a_korean_syllable_does_not_send(visit):
@@ -134,6 +182,39 @@ def test_another_candidate_becomes_the_reply_beside_the_first(visit):
     ann.page.click(".message.bot .versions [data-do=version]")
     ann.page.wait_for_selector(".message.bot .versions:has-text('1/2')")
     assert ann.words()[1] == first
+
+
+def test_verdicts_rules_and_controls_without_effect_are_told(visit, tmp_path):
+    """What only a model with a filter says, put into the file of a chat."""
+    ann = visit()
+    ann.say("Hello")
+    with ann.page.expect_download() as download:
+        ann.page.click("#exchange button:has-text('Export')")
+    record = json.loads(download.value.path().read_text("utf-8"))
+    reply = record["messages"][1]["reply"]
+    reply["trace"]["notes"] = ["joy had no effect: none of its words came."]
+    reply["trace"]["rules"] = [
+        {"name": "politics", "detector": "politics", "probability": 0.87, "threshold": 0.5,
+         "reason": "It takes no side.", "change": {"set": {"neutral": 1.0}, "aside": ["joy"]}}
+    ]  # fmt: skip
+    reply["candidates"][0]["dropped"] = None
+    reply["candidates"][-1] |= {
+        "text": "Left out", "dropped": "rejected",
+        "verdict": {"risk": 0.91, "category": "insult", "nearest": "near", "similarity": 0.8,
+                    "reason": "like_example", "accepted": False},
+    }  # fmt: skip
+    (tmp_path / "chats.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    ann.page.set_input_files("#exchange input[type=file]", tmp_path / "chats.jsonl")
+    ann.page.wait_for_selector(".message.bot .effects .note:has-text('joy had no effect')")
+    ann.page.click(".message.bot .effects")
+    ann.page.wait_for_selector("#inspector .notes:has-text('joy had no effect')")
+    told = ann.page.inner_text("#inspector")
+    for part in ("Politics 0.87 ≥ 0.50: It takes no side.", "Sets Neutral 1.00. Leaves out Joy.",
+                 "rejected by the ethics filter", "Insult: like an unethical example", "0.91",
+                 "highest score"):  # fmt: skip
+        assert part in told, part
+    rejected = ann.page.locator("#inspector tr.said:has-text('Left out')")
+    assert rejected.locator("[data-do=take]").count() == 0
 
 
 def test_chats_are_found_renamed_and_deleted(visit):
@@ -239,6 +320,26 @@ def test_topics_mode_candidates_and_rules_are_set_and_shown(visit):
     ann.page.wait_for_selector("#mix :text('No steering')")
 
 
+def test_what_cannot_be_set_is_told_beside_it_or_becomes_the_nearest(visit):
+    ann = visit()
+    ann.set("Joy", 5)
+    ann.page.wait_for_selector("#mix :text('Joy 1.00')")
+    ann.set("Joy", "")
+    ann.set("Fear", -7)
+    ann.page.wait_for_selector("#mix :text('Joy 1.00') + :text('Fear \N{MINUS SIGN}1.00')")
+    assert ann.page.locator("[data-testid=toast-body]").count() == 0
+    ann.tab("Settings")
+    ann.page.get_by_label("Seed").fill("abc")
+    ann.page.wait_for_selector("#settings-told [role=alert]:has-text('abc')")
+    ann.send("Hello")
+    ann.page.wait_for_selector("#status .problem:has-text('abc')")
+    assert ann.page.input_value("#draft textarea") == "Hello"
+    ann.page.get_by_label("Seed").fill("12")
+    ann.page.get_by_label("Seed").press_sequentially("3")
+    ann.page.wait_for_selector("#asked :text('Seed 123')")
+    assert ann.page.locator("#settings-told [role=alert]").count() == 0
+
+
 def test_the_chosen_preset_is_the_one_that_the_panel_has(visit):
     ann = visit()
     chosen = "#preset label:has(:checked)"
@@ -305,14 +406,11 @@ def test_who_reads_further_up_finds_the_way_down(visit):
 
 def test_escape_stops_a_reply_and_leaves_an_edit(visit, slow_bot):
     ann = visit()
-    slow_bot.pause_s = 5.0
-    try:
+    with slow_bot.slow():
         ann.send("Tell me everything")
         ann.page.wait_for_selector("#draft .stop-button")
         ann.page.keyboard.press("Escape")
         ann.page.wait_for_selector(".unanswered", timeout=15_000)
-    finally:
-        slow_bot.pause_s = 0.0
     ann.page.click(".message.user [data-do=edit]")
     ann.page.wait_for_selector("#editing")
     ann.page.wait_for_function("document.activeElement.matches('#draft textarea')")
@@ -419,14 +517,11 @@ def test_the_sweep_shows_every_strength_and_can_be_stopped(visit, slow_bot):
     ann.page.click("#right button:has-text('Try five strengths')")
     ann.page.wait_for_function("document.querySelectorAll('#compared tbody tr').length === 5")
     assert ann.page.locator("#compared svg.plot").count() >= 1
-    slow_bot.pause_s = 5.0
-    try:
+    with slow_bot.slow():
         ann.page.click("#right button:has-text('Try five strengths')")
         ann.page.wait_for_selector("#compared :text('token')")
         ann.page.click("#right button:text-is('Stop')")
         ann.page.wait_for_selector("#compared :text('Stopped')", timeout=15_000)
-    finally:
-        slow_bot.pause_s = 0.0
     assert ann.words() == before
 
 
