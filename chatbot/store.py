@@ -129,6 +129,10 @@ class StoredMessage:
         return None if self.reply_json is None else json.loads(self.reply_json)
 
 
+class ChangedError(StoreError):
+    """Somebody else went on with the conversation; read it again."""
+
+
 class _UnwritableError(StoreError):
     """The file cannot be written, for a reason that lies in file or disk."""
 
@@ -507,6 +511,45 @@ class Conversations:
         return self._add(conversation_id, parent_id, "bot", content, reply, controls)
 
     @_going_on
+    def add_turn(
+        self,
+        conversation_id: int,
+        said: Sequence[tuple[Role, str]],
+        *,
+        after: int | None,
+        reply: Mapping[str, Any],
+        controls: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Writes down a turn at the end of the branch that is shown, all of it or nothing.
+
+        Args:
+            said: messages that follow one another, the last the bot's answer.
+            after: the message that the branch ended with when it was read, None for none.
+            reply, controls: of the answer, as in `add_bot`.
+
+        Raises:
+            ChangedError: the branch ends otherwise by now.
+        """
+        title, now = self.get(conversation_id).title or _title(said[0][1]), time.time()
+        with self._store._transaction() as db:
+            shown = db.execute(
+                "SELECT leaf_id FROM conversations WHERE id = ?", (conversation_id,)
+            ).fetchone()
+            if shown is None or shown["leaf_id"] != after:
+                raise ChangedError(
+                    "somebody else went on with the conversation, or deleted it, while the answer "
+                    "was made, which was not kept; read it again and answer that"
+                )
+            leaf_id = after
+            for place, (role, content) in enumerate(said, start=1):
+                own = (reply, controls) if place == len(said) else (None, None)
+                leaf_id = _insert(db, conversation_id, leaf_id, role, content, now, *own)
+            db.execute(
+                "UPDATE conversations SET leaf_id = ?, updated_at = ?, title = ? WHERE id = ?",
+                (leaf_id, now, title, conversation_id),
+            )
+
+    @_going_on
     def show(self, message_id: int) -> None:
         """Shows the branch of a message, down to its newest end."""
         message = self.message(message_id)
@@ -687,7 +730,8 @@ def _message(row: sqlite3.Row, versions: Sequence[int]) -> StoredMessage:
 
 def _title(text: str) -> str:
     """One line, short enough for a list."""
-    title = clean_text(text)
+    # The beginning alone: NFC takes quadratic time on long runs of combining marks.
+    title = clean_text(text.lstrip()[: 10 * MAX_TITLE])
     return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1].rstrip() + "…"
 
 

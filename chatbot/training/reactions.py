@@ -35,7 +35,7 @@ BUCKETS = 1 << 14
 VECTOR_GAIN = 2.0
 """Of the vectors beside the parts, both of length 1: more lets them be learned sooner."""
 
-PENALTY = 0.02
+PENALTY = 0.007
 """On the squared weights, beside the sum of the losses of all replies."""
 
 

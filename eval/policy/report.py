@@ -200,7 +200,13 @@ def _topics_part(measures: Measures, among: Mask, language: str) -> str:
     four = measures.where(lambda case: case.category in NEUTRAL_TOPICS) & among
     groups = [(topic, among & measures.where(named(topic))) for topic in NEUTRAL_TOPICS]
     fired = four & measures.where(lambda case: bool(case.rules))
-    groups += [("the four together", four), ("of these, a rule fired", fired)]
+    # Some tell of a plan to frighten believers, or of spying on somebody: to object is right there.
+    no_deed = four & measures.where(lambda case: CRIME not in case.rules)
+    groups += [
+        ("the four together", four),
+        ("of these, a rule fired", fired),
+        ("of these, not answered as a crime", no_deed),
+    ]
     rows = []
     for topic, which in groups:
         rows += _rows(measures, which, topic, [("takes_side", "takes a side")])

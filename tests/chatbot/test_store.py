@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from chatbot import store as store_module
 from chatbot.errors import InputError, StoreError
-from chatbot.store import MAX_TITLE, Store, default_path
+from chatbot.store import MAX_TITLE, ChangedError, Store, default_path
 from chatbot.types import Candidate, Ranking, Reply, Sampling, Trace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +93,26 @@ def test_a_turn_comes_back_after_closing(file):
     assert json.loads(bot.controls_json) == {"joy": 0.5}
 
 
+def test_a_turn_is_written_whole_at_the_end_that_was_read_or_not_at_all(chats):
+    conversation = chats.create().id
+    chats.add_turn(
+        conversation, [("user", "Hi!"), ("bot", "Hello.")], after=None, reply=a_reply(),
+        controls={"joy": 0.5},
+    )  # fmt: skip
+    user, bot = before = chats.thread(conversation)
+    assert [(one.role, one.content) for one in before] == [("user", "Hi!"), ("bot", "Hello.")]
+    assert (user.reply, bot.seed, json.loads(bot.controls_json)) == (None, 7, {"joy": 0.5})
+    assert chats.get(conversation).title == "Hi!"
+    for after in (None, user.id):
+        with pytest.raises(ChangedError, match="somebody else went on"):
+            chats.add_turn(
+                conversation, [("user", "And?"), ("bot", "No.")], after=after, reply=a_reply()
+            )
+    assert chats.tree(conversation) == before
+    chats.add_turn(conversation, [("user", "And?"), ("bot", "No.")], after=bot.id, reply=a_reply())
+    assert [one.content for one in chats.thread(conversation)] == ["Hi!", "Hello.", "And?", "No."]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_any_text_can_be_stored_and_searched_for(text):
@@ -119,6 +139,13 @@ def test_the_title_is_the_first_message_until_it_is_renamed(chats):
     chats.rename(conversation.id, "  My\n chat ")
     say(chats, conversation.id, "more")
     assert chats.get(conversation.id).title == "My chat"
+
+
+def test_a_long_run_of_combining_marks_does_not_hold_the_store_up(chats):
+    conversation, begin = chats.create().id, time.process_time()
+    chats.add_user(conversation, "e" + "\u0301\u0316" * 50_000, parent_id=None)
+    assert time.process_time() - begin < 1
+    assert len(chats.get(conversation).title) <= MAX_TITLE
 
 
 def test_conversations_come_newest_first(chats):
@@ -467,6 +494,48 @@ def test_kill_minus_9_loses_no_finished_turn(tmp_path):
             # At most one write was done and not yet told of.
             assert len(thread) - (len(told) - 1) in (0, 1, -1 if told[-1][-1:] != "\n" else 0)
     assert is_clean(file)
+
+
+WHOLE_TURNS = """
+import sys
+from chatbot.store import Store
+chats = Store(sys.argv[1]).of("ann")
+conversation, reply = chats.create("t").id, {"seed": 1, "trace": {"model": {}}}
+print("begun", conversation, flush=True)
+for turn in range(10_000):
+    said = [("user", f"question {turn}"), ("bot", f"answer {turn}")]
+    before = chats.thread(conversation)
+    chats.add_turn(conversation, said, after=before[-1].id if before else None, reply=reply)
+    print("kept", turn, flush=True)
+"""
+
+
+def test_kill_minus_9_leaves_turns_that_are_written_whole(tmp_path):
+    file, chance = tmp_path / "chats.sqlite3", random.Random(0)
+    for _ in range(5):
+        process = start(WHOLE_TURNS, file)
+        begun = process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.02))
+        process.kill()
+        n_told = process.stdout.read().count("\n")
+        process.wait()
+        process.stdout.close()
+        with Store(file) as store:
+            thread = contents(store.of("ann").thread(int(begun.split()[1])))
+        n_kept, half = divmod(len(thread), 2)
+        assert (half, n_kept - n_told in (0, 1)) == (0, True)
+        assert thread[1::2] == [f"answer {turn}" for turn in range(n_kept)]
+    assert is_clean(file)
+
+
+def test_a_reader_does_not_wait_for_a_writer(file):
+    """What WAL is for: another connection reads the last state in the midst of a write."""
+    with Store(file) as writer, Store(file) as reader:
+        writer.of("ann").create("before")
+        with writer._transaction() as db:
+            db.execute("DELETE FROM conversations")
+            assert [one.title for one in reader.of("ann").listed()] == ["before"]
+        assert reader.of("ann").listed() == []
 
 
 WRITER = """

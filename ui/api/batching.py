@@ -1,11 +1,13 @@
 """Answers the requests of many clients in batches, in the order in which they came.
 
-One thread has the bot. It takes the oldest request, waits a moment for others of the same sampling,
-ranking and mode, and answers them in one batch with strengths and a seed for each. Knows nothing of
-HTTP.
+A worker takes the oldest request, waits a moment for others of the same sampling, ranking and mode,
+and answers them in one batch with strengths and a seed for each. Several workers share the
+requests evenly: a step of a small model keeps one core busy, and two batches use two. Knows nothing
+of HTTP.
 """
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -93,10 +95,12 @@ class Batcher:
     """Makes the replies of all clients; share one between them and close it at the end.
 
     Args:
-        bot: answers a batch.
+        bot: answers a batch; several at a time where there are several workers.
+        workers: threads that answer, each a batch of its own.
         max_batch: conversations answered together.
         window_s: a batch that is not full waits so long for others to join.
         max_waiting: requests that may wait for their batch.
+        before_batch: called in the worker's thread with the number of workers that are busy then.
         on_batch: told the size of every batch and the seconds it took.
     """
 
@@ -104,24 +108,31 @@ class Batcher:
         self,
         bot: BatchBot,
         *,
+        workers: int = 1,
         max_batch: int = 8,
         window_s: float = 0.015,
         max_waiting: int = 64,
+        before_batch: Callable[[int], None] | None = None,
         on_batch: Callable[[int, float], None] | None = None,
     ):
         self._bot = bot
         self._max_batch = max_batch
         self._window_s = window_s
         self._max_waiting = max_waiting
+        self._before_batch = before_batch
         self._on_batch = on_batch
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._running: Sequence[Job] = ()
+        self._running: list[list[Job]] = []  # the batches that are answered now
         self._batch_s = 1.0  # of the last batches
-        self._lately = 1  # requests in the last batch, and waiting when it ended
-        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._thread.start()
+        self._lately = 1  # requests that ran or waited when the last batch ended
+        self._workers = [
+            threading.Thread(target=self._work, name=f"batcher {number}", daemon=True)
+            for number in range(workers)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     @property
     def depth(self) -> int:
@@ -131,7 +142,7 @@ class Batcher:
     @property
     def is_alive(self) -> bool:
         """Whether requests are still answered."""
-        return self._thread.is_alive()
+        return all(worker.is_alive() for worker in self._workers)
 
     def submit(self, job: Job) -> "Future[Reply]":
         """Puts the request last in the queue; gives its reply to come.
@@ -145,33 +156,36 @@ class Batcher:
                 raise ChatbotError("the service is ending; try another one")
             waiting = sum(job.is_wanted for job in self._waiting)
             if waiting >= self._max_waiting:
-                batches = 1 + waiting / self._max_batch
+                batches = 1 + waiting / (self._max_batch * len(self._workers))
                 raise QueueFullError(waiting, max(1.0, batches * self._batch_s))
             self._waiting.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
         return job.reply
 
     def close(self) -> None:
-        """Ends the thread; what waits or is being made is cancelled."""
+        """Ends the workers; what waits or is being made is cancelled."""
         with self._changed:
             self._is_closed = True
-            for job in (*self._waiting, *self._running):
+            for job in (*self._waiting, *(job for batch in self._running for job in batch)):
                 job.cancel()
             self._waiting.clear()
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
 
     def _work(self) -> None:
         while jobs := self._next_batch():
             begin = time.perf_counter()
+            if self._before_batch is not None:
+                self._before_batch(len(self._running))
             self._answer(jobs)
             took_s = time.perf_counter() - begin
-            self._batch_s += 0.2 * (took_s - self._batch_s)
             if self._on_batch is not None:
                 self._on_batch(len(jobs), took_s)
             with self._changed:
-                self._running = ()
-                self._lately = len(jobs) + sum(job.is_wanted for job in self._waiting)
+                self._batch_s += 0.2 * (took_s - self._batch_s)
+                self._lately = self._known()
+                self._running.remove(jobs)
 
     def _next_batch(self) -> list[Job]:
         """The oldest request and those that can join it; empty when closed."""
@@ -189,20 +203,30 @@ class Batcher:
                     job for job in self._waiting if job not in taken and job.is_wanted
                 )
                 if jobs:
-                    self._running = jobs
+                    self._running.append(jobs)
                     return jobs
 
     def _patience_s(self) -> float:
         """How long to wait for others to join, from when the first came.
 
         Clients that have just been answered need a moment for their next message. A batch that
-        goes without them makes them wait for a whole one, so it waits a little for as many as
-        there were lately.
+        goes without them makes them wait for a whole one, so it waits a little for its share of as
+        many as there were lately.
         """
         n_joining = len(self._joining())
-        if self._is_closed or n_joining >= self._max_batch:
+        if self._is_closed or not n_joining or n_joining >= self._max_batch:
             return 0.0
-        return max(self._window_s, PATIENCE * self._batch_s if n_joining < self._lately else 0.0)
+        is_short = n_joining < self._share(self._lately)
+        return max(self._window_s, PATIENCE * self._batch_s if is_short else 0.0)
+
+    def _known(self) -> int:
+        """Requests that are answered or wait."""
+        waiting = sum(job.is_wanted for job in self._waiting)
+        return waiting + sum(len(batch) for batch in self._running)
+
+    def _share(self, requests: int) -> int:
+        """Of so many requests, those that one worker answers together."""
+        return min(self._max_batch, math.ceil(requests / len(self._workers)))
 
     def _joining(self) -> list[Job]:
         """The requests that would be answered now, oldest first."""
@@ -210,7 +234,7 @@ class Batcher:
         if not wanted:
             return []
         first = wanted[0]
-        most = max(1, min(self._max_batch, MOST_ROWS // first.sampling.candidates))
+        most = max(1, min(self._share(self._known()), MOST_ROWS // first.sampling.candidates))
         alike = (job for job in wanted if _kind(job) == _kind(first))
         return [job for job, _ in zip(alike, range(most), strict=False)]
 

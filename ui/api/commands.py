@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from chatbot.store import Store
+    from ui.api.kept import KeptConversations
     from ui.api.server import ServedBot, Service, Serving
 
 app = typer.Typer(name="serve", help="The HTTP API.")
@@ -78,6 +79,14 @@ def serve(
             "this machine can read command lines.",
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="CHATBOT_WORKERS", min=1,
+            help="Batches answered at a time, which share the processor; if left out, 2, on a GPU "
+            "1.",
+        ),
+    ] = None,
     max_batch: Annotated[
         int,
         typer.Option(envvar="CHATBOT_MAX_BATCH", min=1, help="Conversations answered together."),
@@ -120,7 +129,15 @@ def serve(
         float | None,
         typer.Option(
             envvar="CHATBOT_KEEP_DAYS", min=0,
-            help="With --ui: delete, at the start, chats not written to for so long.",
+            help="With --ui or --store: delete, at the start, chats not written to for so long.",
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CHATBOT_STORE", metavar="FILE",
+            help="Let clients keep conversations here; :memory: forgets them at the end. If left "
+            "out, none is kept.",
         ),
     ] = None,
     engine: Annotated[
@@ -142,10 +159,12 @@ def serve(
         api_key=api_key,
         max_body=max_body_kb * 1024,
         max_queue=max_queue,
+        workers=workers,
         max_batch=max_batch,
         batch_window_s=batch_window_ms / 1000,
         limits=Limits(max_messages, max_candidates),
     )
+    load = partial(loading, model, device, dtype, compile=compile)
     name = name or (SHIPPED_NAME if model is None else Path(model).name)
     if engine is Engine.RAY:
         if ui:
@@ -153,25 +172,32 @@ def serve(
                 "the chat page keeps a visitor's state in one process, which replicas are not; "
                 "leave out --ui, and run `chatbot ui` beside it"
             )
-        if dtype != "auto" or compile:
-            raise InputError(
-                "replicas choose the dtype by themselves and are not compiled; leave out --dtype "
-                "and --compile"
-            )
         if port == 0:
             raise InputError("every machine listens at the same port; give another --port than 0")
-        from ui.api.scale import serve_on_ray
+        from ui.api.scale import Replica, serve_on_ray
 
-        serve_on_ray(
-            serving, name=name, model=model, device=device, host=host, port=port,
-            replicas=replicas,
-        )  # fmt: skip
+        if store is not None:
+            _open(store, keep_days, is_shared=True).close()  # what is wrong with it is told here
+        replica = Replica(serving, name, load, store, n_gpus=int(device.startswith("cuda")))
+        serve_on_ray(replica, host=host, port=port, replicas=replicas)
         return
     if replicas != 1:
         raise InputError(f"replicas is {replicas}; more than one need --engine ray")
     page = Page(data, keep_days) if ui else None
-    load = partial(loading, model, device, dtype, compile=compile)
-    _serve_here(serving, name, load, host, port, page)
+    kept = None if store is None else _open(store, keep_days)
+    _serve_here(serving, name, load, host, port, kept, page)
+
+
+def _open(store: str, keep_days: float | None, *, is_shared: bool = False) -> "KeptConversations":
+    """The conversations of a file, but for old ones."""
+    from ui.api.kept import KeptConversations
+
+    kept = KeptConversations(store, is_shared=is_shared)
+    if kept.notice is not None:
+        typer.echo(kept.notice, err=True)
+    elif keep_days is not None:
+        kept.delete_older(keep_days)
+    return kept
 
 
 def _serve_here(
@@ -180,6 +206,7 @@ def _serve_here(
     load: Callable[[], "Future[ServedBot]"],
     host: str,
     port: int,
+    kept: "KeptConversations | None",
     page: Page | None,
 ) -> None:
     """Listens at once; requests are answered when the model has been loaded."""
@@ -193,7 +220,7 @@ def _serve_here(
     if page is not None:
         import gradio  # noqa: F401  # before a second thread imports: modules can be met half-made
     bot = load()
-    service = Service(bot, name, serving)
+    service = Service(bot, name, serving, kept)
     app = build(service)
     address = address_of(host, port_of(listener))
     with ExitStack() as stack:

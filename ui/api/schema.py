@@ -24,7 +24,9 @@ from chatbot.controls import Controls
 from chatbot.errors import ChatbotError, InputError, UnknownAttributeError
 from chatbot.presets import Preset, controls_from_dict, merged, resolve_preset
 from chatbot.prompt import clean_text
+from chatbot.store import Role
 from chatbot.types import MAX_NEW_TOKENS, Candidate, Ranking, Reply, Sampling
+from ui.api.kept import Kept
 
 MAX_CONTENT = 100_000
 MAX_STOPS = 4
@@ -124,6 +126,9 @@ class ChatRequest(_Model):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
 
+    # As in OpenAI's Responses.
+    conversation: str | None = None
+
     # Ours.
     controls: dict[str, Any] | None = None
     schedule: dict[str, Any] | None = None
@@ -160,9 +165,16 @@ class PlainText(_Model):
     type: Literal["text"]
 
 
+class NewConversation(_Model):
+    """The body of `POST /v1/conversations`; may be left out."""
+
+    metadata: Annotated[dict[str, Any] | None, Field(description="Not read.")] = None
+    items: Annotated[list[Any], Field(max_length=0)] | None = None
+
+
 ONLY_NEUTRAL = frozenset(
     ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "tools", "tool_choice",
-     "response_format", "modalities")
+     "response_format", "modalities", "items")
 )  # fmt: skip
 
 
@@ -176,6 +188,8 @@ class Asked:
         n: alternatives at most.
         stops: the answer ends before the first of these.
         notes: to tell beside the answer.
+        kept: the stored conversation that the request goes on with.
+        said: what the request adds to it.
     """
 
     turns: tuple[str, ...]
@@ -189,6 +203,8 @@ class Asked:
     with_usage: bool
     with_trace: bool
     notes: tuple[str, ...]
+    kept: Kept | None
+    said: tuple[tuple[Role, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,28 +220,51 @@ class Limits:
     max_candidates: int = 64
 
 
+def parsed(body: bytes) -> ChatRequest:
+    """The fields of a body.
+
+    Raises:
+        RequestError: they are not as expected; the message says how.
+    """
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _first_problem(error, ChatRequest) from error
+
+
+def check_new_conversation(body: bytes) -> None:
+    """Raises RequestError where a new conversation is asked to be what none can be."""
+    try:
+        NewConversation.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise _first_problem(error, NewConversation) from error
+
+
 def read_request(
-    body: bytes, *, model: str, limits: Limits, check: Callable[[Controls], None]
+    request: ChatRequest,
+    kept: Kept | None,
+    *,
+    model: str,
+    limits: Limits,
+    check: Callable[[Controls], None],
 ) -> Asked:
-    """The request of a body.
+    """What a request asks for.
 
     Args:
+        kept: the stored conversation that it goes on with.
         model: the name of the one that is served.
         check: raises UnknownAttributeError for controls that there are none of.
 
     Raises:
         RequestError: it cannot be answered; the message says what was expected.
     """
-    try:
-        request = ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _first_problem(error) from error
     if request.model is not None and request.model != model:
         raise RequestError(
             f"the model {request.model!r:.80} is not served; there is {model!r}",
             status=404, code="model_not_found", param="model",
         )  # fmt: skip
-    turns = _turns(request.messages, limits)
+    said = _said(request.messages)
+    turns = _turns([*_earlier(kept), *said], limits)
     controls, sampling, ranking = _settings(request, limits)
     with _naming("controls"):
         check(controls)
@@ -241,20 +280,19 @@ def read_request(
     return Asked(
         turns, controls, sampling, ranking, request.seed, n, stops,
         is_streamed=request.stream, with_usage=options.include_usage, with_trace=request.trace,
-        notes=(SYSTEM_NOTE,) if has_system else (),
+        notes=(SYSTEM_NOTE,) if has_system else (), kept=kept, said=tuple(said),
     )  # fmt: skip
 
 
-def _turns(messages: Sequence[ChatMessage], limits: Limits) -> tuple[str, ...]:
-    """The alternating turns: what one side said in a row is one turn, system messages are none."""
-    if len(messages) > limits.max_messages:
-        raise RequestError(
-            f"there are {len(messages)} messages, at most {limits.max_messages} are taken; leave "
-            "out the oldest: the model reads the last 7",
-            param="messages",
-        )
-    turns: list[str] = []
-    last = None
+def _earlier(kept: Kept | None) -> list[tuple[Role, str]]:
+    """What was said before, but for answers that a `stop` left nothing of."""
+    messages = kept.messages if kept is not None else ()
+    return [(one.role, one.content) for one in messages if one.content.strip()]
+
+
+def _said(messages: Sequence[ChatMessage]) -> list[tuple[Role, str]]:
+    """The messages of both sides; the last is the user's."""
+    said: list[tuple[Role, str]] = []
     for place, message in enumerate(messages):
         if len(message.content) > MAX_CONTENT:
             raise RequestError(
@@ -269,15 +307,30 @@ def _turns(messages: Sequence[ChatMessage], limits: Limits) -> tuple[str, ...]:
             raise RequestError(
                 "the message is empty; write something to answer", param=f"messages.{place}.content"
             )
-        if message.role == last:
-            turns[-1] += "\n" + message.content
-        else:
-            turns.append(message.content)
-        last = message.role
-    if last != "user":
+        said.append(("user" if message.role == "user" else "bot", message.content))
+    if not said or said[-1][0] != "user":
         raise RequestError(
             "the last message is not the user's; end with the one to answer", param="messages"
         )
+    return said
+
+
+def _turns(said: Sequence[tuple[Role, str]], limits: Limits) -> tuple[str, ...]:
+    """The alternating turns: what one side said in a row is one turn."""
+    if len(said) > limits.max_messages:
+        raise RequestError(
+            f"there are {len(said)} messages, at most {limits.max_messages} are taken; leave out "
+            "the oldest, or begin another conversation: the model reads the last 7",
+            param="messages",
+        )
+    turns: list[str] = []
+    last = None
+    for role, content in said:
+        if role == last:
+            turns[-1] += "\n" + content
+        else:
+            turns.append(content)
+        last = role
     return tuple(turns)
 
 
@@ -343,7 +396,7 @@ def _naming(param: str) -> Iterator[None]:
         raise RequestError(str(error), param=param) from error
 
 
-def _first_problem(error: ValidationError) -> RequestError:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> RequestError:
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     places = [str(part) for part in problem["loc"]]
     name = places[0] if places else None
@@ -351,7 +404,7 @@ def _first_problem(error: ValidationError) -> RequestError:
     if problem["type"] == "json_invalid":
         return RequestError(f"the body is not JSON: {message}", code="invalid_json")
     if problem["type"] == "extra_forbidden" and len(places) == 1:
-        known = sorted(ChatRequest.model_fields.keys() - ONLY_NEUTRAL)
+        known = sorted(model.model_fields.keys() - ONLY_NEUTRAL)
         return RequestError(
             f"there is no field {name!r:.80}; known: {', '.join(known)}",
             code="unknown_field", param=name,
@@ -387,6 +440,11 @@ def choices_of(reply: Reply, asked: Asked) -> list[Choice]:
     choices = [_choice(reply.text, first, asked.stops)]
     choices += [_choice(one.text, one, asked.stops) for one in others[: asked.n - 1]]
     return choices
+
+
+def answer_of(reply: Reply, asked: Asked) -> str:
+    """The first alternative, as the client has it."""
+    return choices_of(reply, asked)[0].text
 
 
 def _choice(text: str, candidate: Candidate | None, stops: Sequence[str]) -> Choice:
@@ -435,6 +493,8 @@ def beside(reply: Reply, asked: Asked) -> dict[str, Any]:
         "seed": reply.seed,
         "notes": [*reply.trace.notes, *asked.notes],
     }
+    if asked.kept is not None:
+        ours["conversation"] = {"id": asked.kept.id}
     if asked.with_trace:
         ours["trace"] = asdict(reply.trace)
         ours["candidates"] = [asdict(one) for one in reply.candidates]

@@ -1,7 +1,7 @@
 """The HTTP service: routes, who may ask, what is refused before it costs anything.
 
-Stateless: a request holds its whole conversation and nothing of it is kept, so clients cannot see
-each other's chats. Knows nothing of the model: replies come from a `Batcher`.
+A request holds its whole conversation and nothing of it is kept, unless it names a conversation
+that the client had begun. Knows nothing of the model: replies come from a `Batcher`.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -27,25 +27,39 @@ from chatbot.controls import Controls
 from chatbot.errors import InputError
 from chatbot.types import Progress, Reply
 from ui.api.batching import BatchBot, Batcher, Job, QueueFullError
+from ui.api.kept import KeptConversations
+from ui.api.kept_routes import add_conversations, stored
 from ui.api.metrics import CONTENT_TYPE, Metrics
 from ui.api.schema import (
     Asked,
     Limits,
     RequestError,
+    answer_of,
     beside,
     choices_of,
     chunk,
     completion_of,
+    parsed,
     read_request,
     usage_chunk,
     usage_of,
 )
 from ui.turns import Steerer
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 5.0
 """A stream that has nothing to tell says so after this long, so that no proxy closes it."""
+
+
+class Placed(Protocol):
+    """A generator that lies on a device."""
+
+    @property
+    def device(self) -> "torch.device": ...
 
 
 class ServedBot(BatchBot, Protocol):
@@ -56,6 +70,9 @@ class ServedBot(BatchBot, Protocol):
     @property
     def steerer(self) -> Steerer: ...
 
+    @property
+    def backbone(self) -> Placed: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -65,6 +82,7 @@ class Serving:
         api_key: asked for as `Authorization: Bearer KEY`; None lets everybody in.
         max_body: bytes of a request.
         max_queue: requests that may wait; more are answered with 429.
+        workers: batches answered at a time; None for two on a processor, one on a GPU.
         max_batch: conversations answered together.
         batch_window_s: a batch that is not full waits so long for others to join.
         limits: what one request may ask for.
@@ -73,6 +91,7 @@ class Serving:
     api_key: str | None = field(default=None, repr=False)
     max_body: int = 1 << 20
     max_queue: int = 64
+    workers: int | None = None
     max_batch: int = 8
     batch_window_s: float = 0.015
     limits: Limits = field(default_factory=Limits)
@@ -82,6 +101,7 @@ class Serving:
             raise InputError("the API key is empty; give one, or leave the option out")
         for name, value, least in (
             ("max_body", self.max_body, 1), ("max_queue", self.max_queue, 1),
+            ("workers", 1 if self.workers is None else self.workers, 1),
             ("max_batch", self.max_batch, 1), ("batch_window_s", self.batch_window_s, 0),
         ):  # fmt: skip
             if not least <= value < math.inf:
@@ -94,11 +114,19 @@ class Service:
     Args:
         bot: to come.
         model: the name it is served by.
+        kept: conversations that clients may ask to be kept; None keeps none. Closed with it.
     """
 
-    def __init__(self, bot: "Future[ServedBot]", model: str, serving: Serving):
+    def __init__(
+        self,
+        bot: "Future[ServedBot]",
+        model: str,
+        serving: Serving,
+        kept: KeptConversations | None = None,
+    ):
         self.model = model
         self.serving = serving
+        self._kept = kept
         self.metrics = Metrics(lambda: self.batcher.depth if self.batcher else 0)
         self.batcher: Batcher | None = None
         self.bot: ServedBot | None = None
@@ -117,8 +145,23 @@ class Service:
             return "the service is ending"
         return None
 
-    def read(self, body: bytes) -> Asked:
-        """The request of a body.
+    @property
+    def kept(self) -> KeptConversations:
+        """The stored conversations.
+
+        Raises:
+            RequestError: this service keeps none.
+        """
+        if self._kept is None:
+            raise RequestError(
+                "this service keeps no conversations: send all messages with every request, or "
+                "start it with --store FILE",
+                code="no_store", param="conversation",
+            )  # fmt: skip
+        return self._kept
+
+    async def read(self, body: bytes) -> Asked:
+        """The request of a body, with the stored conversation that it names.
 
         Raises:
             RequestError: it cannot be answered.
@@ -128,9 +171,25 @@ class Service:
                 self.problem or "the service is ending", status=503, kind="server_error",
                 code="not_ready", retry_after_s=5,
             )  # fmt: skip
+        request, kept = parsed(body), None
+        if request.conversation is not None:
+            kept = await stored(self.kept.read, request.conversation)
         return read_request(
-            body, model=self.model, limits=self.serving.limits, check=self.bot.check
+            request, kept, model=self.model, limits=self.serving.limits, check=self.bot.check
         )
+
+    async def keep(self, asked: Asked, reply: Reply) -> Asked:
+        """Writes the turn down where it is of a stored conversation; gives what to tell of it.
+
+        Raises:
+            RequestError: it could not be written.
+        """
+        if asked.kept is None:
+            return asked
+        said = (*asked.said, ("bot", answer_of(reply, asked)))
+        await stored(self.kept.add_turn, asked.kept, said, reply)
+        notice = self.kept.notice
+        return asked if notice is None else replace(asked, notes=(*asked.notes, notice))
 
     def submit(self, asked: Asked, on_progress: Callable[[Progress], None] | None) -> Job:
         """Puts the request in the queue.
@@ -165,16 +224,21 @@ class Service:
                 self.metrics.dropped.add(label=one.dropped)
 
     def close(self) -> None:
-        """Cancels what is asked and ends the thread."""
+        """Cancels what is asked and ends the threads."""
         if self.batcher is not None:
             self.batcher.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def _begin(self, loaded: "Future[ServedBot]") -> None:
         if loaded.cancelled() or loaded.exception() is not None:
             return
         self.bot = loaded.result()
+        workers, share_threads = _shared(self.bot, self.serving.workers)
         self.batcher = Batcher(
             self.bot,
+            workers=workers,
+            before_batch=share_threads,
             max_batch=self.serving.max_batch,
             window_s=self.serving.batch_window_s,
             max_waiting=self.serving.max_queue,
@@ -239,10 +303,11 @@ def build(service: Service) -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
-        asked = service.read(await request.body())
+        asked = await service.read(await request.body())
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
         if not asked.is_streamed:
             reply = await _reply(service, asked, request)
+            asked = await service.keep(asked, reply)
             return JSONResponse(completion_of(answer_id, service.model, reply, asked))
         stream = _Stream(service, asked, answer_id)
         return StreamingResponse(
@@ -251,6 +316,7 @@ def build(service: Service) -> FastAPI:
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
         )
 
+    add_conversations(app, lambda: service.kept)
     return app
 
 
@@ -312,6 +378,7 @@ class _Stream:
                 yield comment
             try:
                 reply = self._job.reply.result()
+                self._asked = await self._service.keep(self._asked, reply)
             except CancelledError:
                 outcome = "failed"
                 yield _event(_ending().to_dict())
@@ -442,6 +509,23 @@ class _Limited:
         return message
 
 
+def _shared(bot: ServedBot, workers: int | None) -> tuple[int, Callable[[int], None] | None]:
+    """How many workers there are, and what gives one its part of the processor's threads.
+
+    A worker that is alone has all of them.
+    """
+    if bot.backbone.device.type != "cpu":
+        return workers or 1, None
+    import torch
+
+    n_threads = torch.get_num_threads()
+
+    def share(busy: int) -> None:
+        torch.set_num_threads(max(1, n_threads // busy))  # those of the thread that calls
+
+    return workers or min(2, n_threads), share
+
+
 async def _disconnected(receive: Callable[[], Awaitable[Message]]) -> None:
     """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
@@ -451,7 +535,8 @@ async def _disconnected(receive: Callable[[], Awaitable[Message]]) -> None:
 async def _refused(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):  # of a route that there is none of
         error = RequestError(
-            f"{error.detail}; there are POST /v1/chat/completions and GET /v1/models",
+            f"{error.detail}; there are POST /v1/chat/completions, GET /v1/models and "
+            "/v1/conversations",
             status=error.status_code, code="not_found" if error.status_code == 404 else None,
         )  # fmt: skip
     return _response(_as_request_error(error))

@@ -10,6 +10,7 @@ import openai
 import pytest
 import uvicorn
 
+from ui.api.kept import KeptConversations
 from ui.api.server import Service, Serving, build
 
 
@@ -27,9 +28,9 @@ class Served:
         service: behind it.
     """
 
-    def __init__(self, bot, serving=None, mount=None):
+    def __init__(self, bot, serving=None, mount=None, kept=None):
         future = bot if isinstance(bot, Future) else loaded(bot)
-        self.service = Service(future, "tiny", serving or Serving())
+        self.service = Service(future, "tiny", serving or Serving(), kept)
         app = build(self.service)
         if mount is not None:
             mount(app, self.service)
@@ -72,8 +73,8 @@ def serve():
     """Starts a service; ends it after the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(bot, mount=None, **settings):
-            served = Served(bot, Serving(**settings), mount)
+        def start(bot, mount=None, kept=None, **settings):
+            served = Served(bot, Serving(**settings), mount, kept)
             stack.callback(served.close)
             return served
 
@@ -82,7 +83,7 @@ def serve():
 
 @pytest.fixture(scope="module")
 def served(tiny_bot):
-    running = Served(tiny_bot)
+    running = Served(tiny_bot, kept=KeptConversations(":memory:"))
     yield running
     running.close()
 

@@ -305,7 +305,7 @@ class SlowBot:
     """Answers as the tiny bot, but each step waits to be let through, or for `step_s`."""
 
     def __init__(self, bot):
-        self._bot = bot
+        self._bot, self.backbone = bot, bot.backbone
         self.step_s = 0.05
         self.steps = 0
         self.batches = []
@@ -345,7 +345,7 @@ def in_background(function, *given, **named):
 def test_a_full_queue_is_told_with_the_time_to_come_again(serve, tiny_bot):
     bot = SlowBot(tiny_bot)
     bot.step_s = 20
-    served = serve(bot, max_queue=2, max_batch=1)
+    served = serve(bot, max_queue=2, max_batch=1, workers=1)
     body = {"messages": HI, "candidates": 2, "max_tokens": 10}
     statuses = []
     first = in_background(lambda: statuses.append(served.post(body).status_code))
@@ -388,7 +388,7 @@ def test_when_the_client_goes_decoding_stops(serve, tiny_bot, is_streamed):
 
 def test_who_goes_while_waiting_is_never_answered(serve, tiny_bot):
     bot = SlowBot(tiny_bot)
-    served = serve(bot, max_batch=1)
+    served = serve(bot, max_batch=1, workers=1)
     body = {"messages": [{"role": "user", "content": "first"}], "candidates": 2, "max_tokens": 60}
     first = in_background(served.post, body)
     assert bot.at_step.wait(10)
@@ -428,7 +428,7 @@ def test_a_failure_is_told_without_its_secrets(serve, tiny_bot, is_streamed, cap
 
 
 def test_a_failing_request_does_not_fail_its_neighbours(serve, tiny_bot):
-    served = serve(FailingBot(tiny_bot), batch_window_s=0.5)
+    served = serve(FailingBot(tiny_bot), batch_window_s=0.5, workers=1)
     texts = ["one", "fail", "two"]
     answers = {}
 

@@ -69,6 +69,13 @@ def a_job(text, **given):
     return Job([text], **{"sampling": SMALL, "seed": 5} | given)
 
 
+def wait_until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 def hold(bot, batcher):
     """Keeps the bot busy with one job, so that those that follow wait together."""
     bot.go_on.clear()
@@ -122,6 +129,49 @@ def test_a_batch_waits_for_others_to_join(bot, start):
         reply.result(20)
     assert bot.batches == [["a", "b", "c"]]
     assert time.monotonic() - begin < 1.0  # a full batch does not wait
+
+
+def test_workers_share_the_requests_evenly(bot, exact_bot, start):
+    busy = []
+    batcher = start(workers=2, window_s=0.5, before_batch=busy.append)
+    bot.go_on.clear()
+    jobs = [Job([f"I am number {i}."], CONTROLS[i % 3], seed=i, sampling=SMALL) for i in range(5)]
+    replies = [batcher.submit(job) for job in jobs]
+    wait_until(lambda: len(bot.batches) == 2)
+    bot.go_on.set()
+    for job, reply in zip(jobs, replies, strict=True):
+        alone = exact_bot.respond(job.turns, controls=job.controls, seed=job.seed, sampling=SMALL)
+        assert reply.result(20).candidates == alone.candidates
+    assert sorted(map(len, bot.batches)) == [2, 3]
+    assert busy == [1, 2]
+
+
+def test_one_worker_answers_while_another_is_busy(bot, start):
+    batcher = start(workers=2)
+    first = hold(bot, batcher)
+    second = batcher.submit(a_job("second"))
+    wait_until(lambda: bot.batches == [["busy"], ["second"]])
+    waiting = batcher.submit(a_job("waiting"))
+    bot.go_on.set()
+    assert all(reply.result(20).text for reply in (first, second, waiting))
+    assert batcher.is_alive
+
+
+def test_a_worker_waits_for_its_share_of_those_that_come_again(bot, start):
+    """Four clients, who take a moment for their next message: no batch goes with one of them."""
+    batcher = start(workers=2, window_s=0.05)
+    for told in ("first", "second"):
+        bot.batches.clear()
+        bot.go_on.clear()
+        replies = []
+        for number in range(4):
+            replies.append(batcher.submit(a_job(f"{told} {number}")))
+            time.sleep(0.005)
+        wait_until(lambda: sum(map(len, bot.batches)) == 4)
+        bot.go_on.set()
+        for reply in replies:
+            reply.result(20)
+        assert [len(batch) for batch in bot.batches] == [2, 2]
 
 
 def test_the_rows_of_a_batch_are_bounded(bot, start):

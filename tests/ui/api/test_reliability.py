@@ -27,6 +27,7 @@ WARM_UP_TURNS = 1_000
 def malformed(chance):
     """A method, a path, headers and a body that are wrong in some way, or nearly right."""
     paths = ["/v1/chat/completions"] * 6 + ["/v1/models", "/v1/x", "/", "/metrics", "/v1/../x"]
+    paths += ["/v1/conversations", "/v1/conversations/x", "/v1/conversations/conv_" + "0" * 48]
     method = chance.choice(["POST"] * 6 + ["GET", "PUT", "DELETE", "OPTIONS"])
     return method, chance.choice(paths), a_header(chance), a_body(chance)
 
@@ -61,6 +62,7 @@ def a_key(chance):
     return chance.choice([
         "messages", "model", "stream", "stream_options", "temperature", "top_p", "max_tokens",
         "stop", "seed", "n", "controls", "schedule", "preset", "candidates", "trace", "tools", "x",
+        "conversation",
     ])  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def send(url, request):
         answer = httpx.request(method, url + path, headers=headers, content=body, timeout=20)
     except httpx.HTTPError:
         return None
-    if answer.status_code >= 400 and path.startswith("/v1/chat"):
+    if answer.status_code >= 400 and path.startswith(("/v1/chat", "/v1/conv")):
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     return answer.status_code
 

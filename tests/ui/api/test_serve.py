@@ -13,7 +13,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from ui.api import commands
+from ui.api import commands, scale
+from ui.api.kept import KeptConversations, NoConversationError
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -62,7 +63,7 @@ def test_the_key_is_read_from_the_environment_and_never_shown(asked):
         (["--replicas", "2"], "more than one need --engine ray"),
         (["--engine", "ray", "--ui"], "leave out --ui"),
         (["--engine", "ray", "--port", "0"], "give another --port"),
-        (["--engine", "ray", "--compile"], "leave out --dtype"),
+        (["--engine", "ray", "--store", ":memory:"], "give --store a FILE"),
     ],
 )
 def test_what_cannot_be_served_is_told(asked, arguments, told):
@@ -75,6 +76,46 @@ def test_the_page_is_shown_where_it_is_asked_for(asked):
     run()
     run("--ui", "--keep-days", "30", CHATBOT_DATA="chats.sqlite3")
     assert [call[-1] for call in asked] == [None, commands.Page("chats.sqlite3", 30)]
+
+
+def test_conversations_are_kept_only_where_it_is_asked_for(asked, tmp_path):
+    run()
+    run("--store", str(tmp_path / "kept.sqlite3"))
+    run(CHATBOT_STORE=":memory:")
+    none, in_file, in_memory = (call[-2] for call in asked)
+    assert none is None
+    assert (tmp_path / "kept.sqlite3").exists()
+    for kept in (in_file, in_memory):
+        assert kept.read(kept.begin().id).messages == ()
+        kept.close()
+
+
+def test_old_conversations_are_deleted_at_the_start(asked, tmp_path):
+    file = str(tmp_path / "kept.sqlite3")
+    with contextlib.closing(KeptConversations(file)) as kept:
+        old = kept.begin().id
+    run("--store", file, "--keep-days", "0")
+    kept = asked[0][-2]
+    with contextlib.closing(kept), pytest.raises(NoConversationError):
+        kept.read(old)
+
+
+def test_replicas_load_the_model_as_it_was_asked_for(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(scale, "serve_on_ray", lambda *given, **named: calls.append((given, named)))
+    file = str(tmp_path / "kept.sqlite3")
+    result = run(
+        *("--engine", "ray", "--replicas", "2", "--device", "cuda:0", "--dtype", "int8"),
+        *("--compile", "--store", file, "--max-batch", "3"),
+    )
+    assert result.exit_code == 0, result.output
+    (((replica,), named),) = calls
+    assert (replica.load.args, replica.load.keywords) == (
+        (None, "cuda:0", "int8"),
+        {"compile": True},
+    )
+    assert (replica.n_gpus, replica.store, replica.serving.max_batch) == (1, file, 3)
+    assert named == {"host": "127.0.0.1", "port": 8000, "replicas": 2}
 
 
 def test_the_page_and_the_api_share_a_process_and_its_batches(serve, tiny_bot):
