@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
@@ -70,15 +71,18 @@ def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
 
 
 class Turns:
-    """Makes the replies of all visitors, one after the other: a second would slow both.
+    """Makes the replies of all visitors.
 
     Args:
         bot: still loading, perhaps.
+        at_once: replies that are made at a time; a second would slow both, unless the bot answers
+            several in a batch.
     """
 
-    def __init__(self, bot: "Future[Bot]"):
+    def __init__(self, bot: "Future[Bot]", *, at_once: int = 1):
         self._bot = bot
-        self._slot = threading.Semaphore(1)
+        self._at_once = at_once
+        self._slot = threading.Semaphore(at_once)
         self._stops: dict[int, threading.Event] = {}
 
     def stop(self, key: int) -> bool:
@@ -92,8 +96,10 @@ class Turns:
         """Ends what is being made and waits for it: a program must not end under the model."""
         for stop in list(self._stops.values()):
             stop.set()
-        if self._slot.acquire(timeout=limit_s):
-            self._slot.release()
+        end = time.monotonic() + limit_s
+        waits = (max(0.0, end - time.monotonic()) for _ in range(self._at_once))
+        if free := sum(self._slot.acquire(timeout=wait_s) for wait_s in waits):
+            self._slot.release(free)
 
     def reply(
         self, key: int, turns: Sequence[str], settings: Settings

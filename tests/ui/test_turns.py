@@ -50,6 +50,17 @@ def test_stop_while_loading_ends_at_once():
     assert not turns.stop(1)
 
 
+def test_a_bot_that_answers_in_batches_is_not_waited_for(bot):
+    bot.go_on.clear()
+    turns = Turns(finished(bot), at_once=2)
+    begun = [turns.reply(key, ["Hi!"], Settings()) for key in range(3)]
+    assert [next(events) for events in begun] == ["reading", "reading", "waiting"]
+    bot.go_on.set()
+    assert all(isinstance(list(events)[-1], Reply) for events in begun)
+    turns.close(limit_s=1)
+    assert isinstance(list(turns.reply(1, ["Hi!"], Settings()))[-1], Reply)
+
+
 def test_stop_while_waiting_for_another_reply(bot):
     bot.go_on.clear()
     turns = Turns(finished(bot))

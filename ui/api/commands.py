@@ -248,8 +248,9 @@ def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
 
     from chatbot.presets import list_presets
     from chatbot.store import Store
+    from chatbot.types import Sampling
     from ui import app as page
-    from ui.api.batching import BatchedBot
+    from ui.api.batching import MOST_ROWS, BatchedBot
     from ui.handlers import Service as PageService
     from ui.turns import Bot, Turns
 
@@ -265,7 +266,8 @@ def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
     service.loading.add_done_callback(begin)
     file = None if data is None else Path(data)
     store = Store.in_memory() if data == ":memory:" else Store(file, or_memory=True)
-    demo = page.build(PageService(Turns(batched), store, presets=list_presets()))
+    turns = Turns(batched, at_once=MOST_ROWS // Sampling().candidates)
+    demo = page.build(PageService(turns, store, presets=list_presets()))
     gr.mount_gradio_app(
         app, demo.queue(max_size=64), path="/ui", server_name="127.0.0.1", footer_links=[],
         run_history=False, show_error=True, max_file_size="64mb", ssr_mode=False,
