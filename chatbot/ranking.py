@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import combinations, takewhile
 
 from attribute_models.lexicon import Language, language_of
 from chatbot.ngrams import hangul_share
@@ -104,13 +104,13 @@ class _Habits:
     def monotony_of(self, text: str) -> int:
         """One for each sentence said before, and each question in a row but for the first two."""
         interviews = max(0, self.asked - 1) if "?" in text else 0
-        return interviews + len(self.said & _sentences(text))
+        return interviews + len(self.said.intersection(_sentences(text)))
 
 
-def _sentences(text: str) -> set[str]:
+def _sentences(text: str) -> list[str]:
     """Those of a turn that are longer than a yes, as words in lower case."""
     parts = (" ".join(words(part)) for part in _SENTENCE_END.split(text))
-    return {part for part in parts if len(part) > (2 if hangul_share(part) else 4)}
+    return [part for part in parts if len(part) > (2 if hangul_share(part) else 4)]
 
 
 def fit_with(candidate: Candidate, suits: float) -> Candidate:
@@ -135,7 +135,7 @@ def _why_dropped(
     if "\N{REPLACEMENT CHARACTER}" in text:
         return "broken_text"
     spoken = _said(text)
-    if _repeats_itself(spoken) or _doubles_a_word(text):
+    if _repeats_itself(spoken) or _doubles_a_word(text) or _says_twice(text):
         return "repeats_itself"
     own = earlier[-2::-2]  # the bot's turns; what greets may be said by both sides
     if spoken in own or (len(spoken) > 1 and spoken in earlier):
@@ -163,6 +163,12 @@ def _repeats_itself(spoken: Sequence[str]) -> bool:
 
 def _doubles_a_word(text: str) -> bool:
     return any(found.lower() not in _MAY_DOUBLE for found in _DOUBLED.findall(text))
+
+
+def _says_twice(text: str) -> bool:
+    """Whether a sentence stands twice in one reply, once perhaps behind other words."""
+    said = [f" {sentence}" for sentence in _sentences(text)]
+    return any(a.endswith(b) or b.endswith(a) for a, b in combinations(said, 2))
 
 
 def _runs(spoken: Sequence[str], length: int) -> list[tuple[str, ...]]:

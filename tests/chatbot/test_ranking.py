@@ -146,6 +146,9 @@ def test_what_is_no_text_is_dropped(text, why):
         "I like it, I like it, I like it",
         "정말 정말 정말 좋아요",
         "나는 네가 좋아 그리고 나는 네가 좋아 그래서 나는 네가 좋아",
+        "I like cheese. I like cheese! And you?",
+        "치즈를 좋아해요. 그래요? 치즈를 좋아해요.",
+        "네, 치즈를 좋아해요. 치즈를 좋아해요.",
     ],
 )
 def test_going_round_in_circles_is_dropped(text):
@@ -166,6 +169,7 @@ def test_a_doubled_word_is_dropped(text):
         "over and over",
         "more and more",
         "I like music, music",
+        "No. No. I mean it.",
     ],
 )
 def test_a_word_may_come_twice_where_people_say_it_so(text):
