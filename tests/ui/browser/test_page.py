@@ -79,7 +79,7 @@ def test_another_chat_is_read_and_written_while_one_is_answered(visit, slow_bot)
     ann = visit()
     ann.say("Here I read")
     read = ann.words()
-    with slow_bot.slow(0.5):
+    with slow_bot.slow():
         ann.page.click("#new")
         ann.page.wait_for_selector("#conversation .empty")
         ann.send("Tell me everything")
@@ -104,7 +104,7 @@ def test_another_chat_is_read_and_written_while_one_is_answered(visit, slow_bot)
 
 def test_a_reply_goes_on_over_a_reload_and_is_stopped_after_it(visit, slow_bot):
     ann = visit()
-    with slow_bot.slow(0.5):
+    with slow_bot.slow():
         ann.send("Tell me everything")
         ann.page.wait_for_selector("#progress :text('token')")
         ann.arrive()
