@@ -56,8 +56,11 @@ at 1.34 instead of 1.63.
 """
 
 LEAST_GAIN = 0.25
-"""By which that is above the untouched candidates'. At 0.3 the stance `neutral` got twice the push it
-has now: 9 % of replies on sensitive topics took a side, not 12 %, but talk went round in circles."""
+"""By which that is above the untouched candidates'.
+
+At 0.3 the stance `neutral` got twice the push it has now: 9 % of replies on sensitive topics took
+a side, not 12 %, but talk went round in circles.
+"""
 
 MOST_PERPLEXITY = 2.5
 """Of the candidates under the untouched generator, as a multiple: no push goes beyond."""
