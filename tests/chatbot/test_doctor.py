@@ -32,7 +32,14 @@ def test_a_whole_model_passes(gpt2_dir):
     assert "FAILED" not in found.output
 
 
-@pytest.mark.parametrize("family", ["meena", *FAMILIES])
+@pytest.mark.parametrize(
+    "family",
+    # Every family is taken apart in test_backbone_families.py; here one of each kind is enough.
+    [
+        pytest.param(name, marks=() if name in ("meena", "bart", "llama") else pytest.mark.slow)
+        for name in ("meena", *FAMILIES)
+    ],
+)
 def test_every_family_passes(family, tmp_path, tiny_model_dir, monkeypatch):
     monkeypatch.setattr("chatbot.reference._STEPS", 6)  # enough to bind words by
     monkeypatch.setattr(doctor, "FEW", Sampling(candidates=2, max_new_tokens=6))

@@ -203,6 +203,7 @@ def shipped():
     return Chatbot.load(device="cpu")
 
 
+@pytest.mark.slow
 def test_the_shipped_bot_keeps_the_promise_in_conversations(shipped):
     """Provoked turn by turn, it says nothing that its filter rejects, and remembers nothing."""
     every = read_contexts(commands.PROVOKING, 4)
