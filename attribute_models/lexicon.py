@@ -7,7 +7,7 @@ nothing of tokenizers or models.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,6 +79,11 @@ def language_of(text: str) -> Language | None:
     if not letters:
         return None
     return "ko" if 3 * len(_HANGUL.findall(text)) >= letters else "en"
+
+
+def language_of_turns(turns: Sequence[str]) -> Language:
+    """Of the newest turn that has letters; English if none has."""
+    return next((found for turn in reversed(turns) if (found := language_of(turn))), "en")
 
 
 def spellings(word: str) -> tuple[str, ...]:

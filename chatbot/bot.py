@@ -610,11 +610,11 @@ def _all_rejected(turn: _Turn) -> bool:
 
 def _deflection(turn: _Turn) -> Candidate:
     """A ready-made reply in the language of the conversation, varied by the seed."""
-    from attribute_models.lexicon import language_of
+    from attribute_models.lexicon import language_of_turns
 
     known = json.loads(DEFLECTIONS.read_text(encoding="utf-8"))
-    language = next((found for text in turn.turns[::-1] if (found := language_of(text))), "en")
-    unsaid = [text for text in known[language] if text not in turn.turns] or known[language]
+    ready_made = known[language_of_turns(turn.turns)]
+    unsaid = [text for text in ready_made if text not in turn.turns] or ready_made
     text = unsaid[turn.seed % len(unsaid)]
     return Candidate(text, (), 0.0, "end", score=0.0, row=-1)
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from attribute_models.lexicon import language_of
+from attribute_models.lexicon import language_of_turns
 from attribute_models.trie import Place
 from chatbot.binding import (
     DAMPED_BY_NEUTRAL,
@@ -185,7 +185,7 @@ def plan_of(steerer: Steerer, controls: Controls, turns: Sequence[str]) -> Plan:
     Raises:
         UnknownAttributeError: there is no such attribute.
     """
-    language = _language(turns)
+    language = language_of_turns(turns)
     strengths = _strengths(steerer, controls, turns, language)
     wanted = {name: strength for name, strength in strengths.items() if strength}
     for name in DAMPED_BY_NEUTRAL if wanted.get(NEUTRAL, 0) > 0 else ():
@@ -234,7 +234,3 @@ def _met(strength: float, realised: float) -> float:
     for the second word of strength 1 as well cost half as much perplexity again.
     """
     return min(1.0, realised) if strength > 0 else 1 / (1 + realised)
-
-
-def _language(turns: Sequence[str]) -> str:
-    return next((found for turn in reversed(turns) if (found := language_of(turn))), "en")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatbot import options
 from chatbot.bot import check_seed
 from chatbot.controls import Controls
 from chatbot.errors import ChatbotError, InputError
@@ -41,13 +42,9 @@ PromptFormat = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read pickled weights where there are no others.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[
-    str, typer.Option(help="auto, float32, bfloat16, float16; int8 for half the memory on a CPU.")
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the model first: a minute, then faster replies.")
-]
+Device = Annotated[str, typer.Option(help=options.DEVICE)]
+Dtype = Annotated[str, typer.Option(help=options.DTYPE)]
+Compile = Annotated[bool, typer.Option("--compile", help=options.COMPILE)]
 Seed = Annotated[int | None, typer.Option(help="Repeats a reply; drawn anew if left out.")]
 Candidates = Annotated[int, typer.Option(help="Replies drawn, of which the best is given.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest piece every time.")]

@@ -93,13 +93,13 @@ class _Habits:
     """
 
     asked: int
-    said: Set[str]
+    said: frozenset[str]
 
     @classmethod
     def of(cls, turns: Sequence[str]) -> "_Habits":
         """Of the bot's turns, newest first."""
         asked = sum(1 for _ in takewhile(lambda turn: "?" in turn, turns))
-        return cls(asked, {sentence for turn in turns for sentence in _sentences(turn)})
+        return cls(asked, frozenset(one for turn in turns for one in _sentences(turn)))
 
     def monotony_of(self, text: str) -> int:
         """One for each sentence said before, and each question in a row but for the first two."""

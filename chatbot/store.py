@@ -32,6 +32,9 @@ Role = Literal["user", "bot"]
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process that writes."""
 
+MEMORY = ":memory:"
+"""In place of a file, for conversations that are gone with the program."""
+
 MAX_TITLE = 80
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -195,12 +198,21 @@ class Store:
             ) from error
 
     @classmethod
+    def named(cls, place: str | None, *, or_memory: bool = False) -> Self:
+        """The store of a file as a person names it: `MEMORY` for none, None for the usual place.
+
+        Raises:
+            StoreError: as of a file that is opened.
+        """
+        return cls.in_memory() if place == MEMORY else cls(place, or_memory=or_memory)
+
+    @classmethod
     def in_memory(cls) -> Self:
         """A store that leaves nothing behind when it is closed."""
         store = cls.__new__(cls)
-        store.path = Path(":memory:")
+        store.path = Path(MEMORY)
         store.notice, store._or_memory, store._last_in_file = None, False, 0
-        store._open(":memory:")
+        store._open(MEMORY)
         return store
 
     def of(self, owner: str) -> "Conversations":
@@ -242,7 +254,7 @@ class Store:
         readable = None
         with suppress(sqlite3.Error):
             readable = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
-        self._open(":memory:")
+        self._open(MEMORY)
         if readable is not None:
             with suppress(sqlite3.Error):  # then it begins empty
                 readable.backup(self._connection)
@@ -256,7 +268,7 @@ class Store:
             if self.notice is not None:
                 raise error  # not the file, then
             file, self._connection = self._connection, sqlite3.connect(
-                ":memory:", isolation_level=None, check_same_thread=False
+                MEMORY, isolation_level=None, check_same_thread=False
             )  # fmt: skip
             try:
                 with self._errors_in_words():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatbot.store import Store
+from chatbot.store import MEMORY, Store
 from ui.listening import address_of, free_port
 from ui.loading import Compile, Device, Dtype, Model, loading
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ui.labelling import Labelling
 
 app = typer.Typer(name="ui", help="The chat page, for a browser.")
-
-MEMORY = ":memory:"
 
 
 @app.callback(invoke_without_command=True)
@@ -62,12 +60,7 @@ def ui(
     """Show the chat page, and print its address. Works offline; chats stay on this machine."""
     labelling = _labelling(label, labels, rater)
     load = partial(loading, model, device, dtype, compile=compile)
-    store = (
-        Store.in_memory()
-        if data == MEMORY
-        else Store(None if data is None else Path(data), or_memory=True)
-    )
-    with store:
+    with Store.named(data, or_memory=True) as store:
         if keep_days is not None:
             store.delete_older(keep_days)
         _serve(store, labelling, host, port, load)

@@ -6,17 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from chatbot import options
+
 Model = Annotated[
     str | None,
     typer.Option(envvar="CHATBOT_MODEL", help="Model folder; the shipped one if left out."),
 ]
-Device = Annotated[str, typer.Option(envvar="CHATBOT_DEVICE", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(envvar="CHATBOT_DEVICE", help=options.DEVICE)]
 
 Dtype = Annotated[
     str,
     typer.Option(
         envvar="CHATBOT_DTYPE",
-        help="auto, float32, bfloat16, float16; int8 for half the memory on a CPU.",
+        help=options.DTYPE,
     ),
 ]
 
@@ -25,7 +27,7 @@ Compile = Annotated[
     typer.Option(
         "--compile",
         envvar="CHATBOT_COMPILE",
-        help="Compile the model first: a minute, then faster replies.",
+        help=options.COMPILE,
     ),
 ]
 

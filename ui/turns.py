@@ -3,16 +3,18 @@
 import queue
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal, Protocol
 
 from attribute_models.lexicon import language_of
 from chatbot.bot import OnProgress
 from chatbot.controls import Controls
 from chatbot.errors import InputError
-from chatbot.store import StoredMessage
+from chatbot.store import Role, StoredMessage
 from chatbot.types import Progress, Ranking, Reply, Sampling
 
 POLL_S = 0.2
@@ -58,16 +60,14 @@ class Settings:
 
 
 def as_turns(thread: Sequence[StoredMessage]) -> list[str]:
-    """The turns of a branch as the bot reads them: what one side said in a row is one turn."""
-    turns: list[str] = []
-    role = None
-    for message in thread:
-        if message.role == role:
-            turns[-1] += "\n" + message.content
-        else:
-            turns.append(message.content)
-        role = message.role
-    return turns
+    """The turns of a branch as the bot reads them."""
+    return joined((message.role, message.content) for message in thread)
+
+
+def joined(said: Iterable[tuple[Role, str]]) -> list[str]:
+    """The alternating turns: what one side said in a row is one turn."""
+    sides = groupby(said, key=itemgetter(0))
+    return ["\n".join(content for _, content in in_a_row) for _, in_a_row in sides]
 
 
 class Turns:

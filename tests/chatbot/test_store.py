@@ -465,6 +465,18 @@ def start(*arguments):
     )
 
 
+def killed(code, file, pause_s):
+    """The first line of a process and what came behind it, until it was killed."""
+    process = start(code, file)
+    begun = process.stdout.readline()
+    time.sleep(pause_s)
+    process.kill()
+    rest = process.stdout.read()
+    process.wait()
+    process.stdout.close()
+    return begun, rest
+
+
 def is_clean(file):
     db = sqlite3.connect(file)
     try:
@@ -477,13 +489,8 @@ def test_kill_minus_9_loses_no_finished_turn(tmp_path):
     """A process killed twenty times in the midst of its turns, on one and the same file."""
     file, chance = tmp_path / "chats.sqlite3", random.Random(0)
     for _ in range(20):
-        process = start(TURNS, file)
-        begun = process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.02))
-        process.kill()
-        told = [begun, *process.stdout.read().splitlines()]  # a line may be cut short
-        process.wait()
-        process.stdout.close()
+        begun, rest = killed(TURNS, file, chance.uniform(0, 0.02))
+        told = [begun, *rest.splitlines()]  # a line may be cut short
         with Store(file) as store:
             chats = store.of("ann")
             thread = contents(chats.thread(int(begun.split()[1])))
@@ -513,13 +520,8 @@ for turn in range(10_000):
 def test_kill_minus_9_leaves_turns_that_are_written_whole(tmp_path):
     file, chance = tmp_path / "chats.sqlite3", random.Random(0)
     for _ in range(5):
-        process = start(WHOLE_TURNS, file)
-        begun = process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.02))
-        process.kill()
-        n_told = process.stdout.read().count("\n")
-        process.wait()
-        process.stdout.close()
+        begun, rest = killed(WHOLE_TURNS, file, chance.uniform(0, 0.02))
+        n_told = rest.count("\n")
         with Store(file) as store:
             thread = contents(store.of("ann").thread(int(begun.split()[1])))
         n_kept, half = divmod(len(thread), 2)

@@ -264,8 +264,7 @@ def mount_page(app: "FastAPI", service: "Service", data: str | None) -> "Store":
             batched.set_result(BatchedBot(service.batcher, loaded.result().steerer))
 
     service.loading.add_done_callback(begin)
-    file = None if data is None else Path(data)
-    store = Store.in_memory() if data == ":memory:" else Store(file, or_memory=True)
+    store = Store.named(data, or_memory=True)
     turns = Turns(batched, at_once=MOST_ROWS // Sampling().candidates)
     demo = page.build(PageService(turns, store, presets=list_presets()))
     gr.mount_gradio_app(

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatbot.errors import ChatbotError, InputError
-from chatbot.store import Conversations, Role, Store, StoredConversation, StoredMessage
+from chatbot.store import MEMORY, Conversations, Role, Store, StoredConversation, StoredMessage
 from chatbot.types import Reply
 
-MEMORY = ":memory:"
 _ID = re.compile("conv_[0-9a-f]{48}")
 NOT_IN_FILE = (
     "The service cannot write its file of conversations: this one is kept in memory only and is "
@@ -79,8 +78,7 @@ class KeptConversations:
     def __init__(self, path: str, *, is_shared: bool = False):
         if is_shared and path == MEMORY:
             raise InputError("replicas share conversations by a file; give --store a FILE")
-        in_memory = path == MEMORY
-        self._store = Store.in_memory() if in_memory else Store(path, or_memory=not is_shared)
+        self._store = Store.named(path, or_memory=not is_shared)
 
     @property
     def notice(self) -> str | None:

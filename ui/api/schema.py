@@ -27,6 +27,7 @@ from chatbot.prompt import clean_text
 from chatbot.store import Role
 from chatbot.types import MAX_NEW_TOKENS, Candidate, Ranking, Reply, Sampling
 from ui.api.kept import Kept
+from ui.turns import joined
 
 MAX_CONTENT = 100_000
 MAX_STOPS = 4
@@ -316,22 +317,14 @@ def _said(messages: Sequence[ChatMessage]) -> list[tuple[Role, str]]:
 
 
 def _turns(said: Sequence[tuple[Role, str]], limits: Limits) -> tuple[str, ...]:
-    """The alternating turns: what one side said in a row is one turn."""
+    """The turns, unless there are too many messages."""
     if len(said) > limits.max_messages:
         raise RequestError(
             f"there are {len(said)} messages, at most {limits.max_messages} are taken; leave out "
             "the oldest, or begin another conversation: the model reads the last 7",
             param="messages",
         )
-    turns: list[str] = []
-    last = None
-    for role, content in said:
-        if role == last:
-            turns[-1] += "\n" + content
-        else:
-            turns.append(content)
-        last = role
-    return tuple(turns)
+    return tuple(joined(said))
 
 
 def _settings(request: ChatRequest, limits: Limits) -> tuple[Controls, Sampling, Ranking]:
