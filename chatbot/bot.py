@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.controls import Controls, ControlsLike, as_controls
 from chatbot.errors import InputError
-from chatbot.prompt import Prompt, clean_text
+from chatbot.prompt import Prompt, clean_text, shortened_runs
 from chatbot.ranking import fit_with, rank
 from chatbot.types import (
     Candidate,
@@ -551,7 +551,7 @@ def _read(turns: str | Sequence[str]) -> tuple[str, ...]:
     for place, turn in enumerate(given, start=1):
         if not isinstance(turn, str):
             raise InputError(f"turn {place} is {type(turn).__name__}; every turn is a string")
-        text = clean_text(turn.strip()[-MAX_CHARACTERS:])[-MAX_CHARACTERS:].lstrip()
+        text = shortened_runs(clean_text(turn.strip()[-MAX_CHARACTERS:]))[-MAX_CHARACTERS:].lstrip()
         if not text:
             which = "the message" if place == len(given) else f"turn {place}"
             raise InputError(f"{which} is empty; write something to answer")

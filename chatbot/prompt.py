@@ -37,11 +37,24 @@ _UNWANTED = re.compile(
     "\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
+_LONG_RUN = re.compile(r"([^\s\d]{1,3}?)\1{7,}")
+
 
 def clean_text(text: str) -> str:
     """The text in NFC, without control characters, white space collapsed to single spaces."""
     text = _UNWANTED.sub("", text)
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def shortened_runs(text: str) -> str:
+    """The text with one to three signs that come eight times in a row, and more, taken three times.
+
+    A model that reads hundreds of one sign writes it too, in this turn and in those after it.
+
+    >>> shortened_runs("zzzzzzzzzz, 100000000!"), shortened_runs("hahahahahahahahaha")
+    ('zzz, 100000000!', 'hahaha')
+    """
+    return _LONG_RUN.sub(r"\1\1\1", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from itertools import combinations, takewhile
 
 from attribute_models.lexicon import Language, language_of
 from chatbot.ngrams import hangul_share
+from chatbot.prompt import shortened_runs
 from chatbot.types import Candidate, Dropped, Ranking
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -136,6 +137,8 @@ def _why_dropped(
         return "broken_text"
     spoken = _said(text)
     if _repeats_itself(spoken) or _doubles_a_word(text) or _says_twice(text):
+        return "repeats_itself"
+    if shortened_runs(text) != text:
         return "repeats_itself"
     own = earlier[-2::-2]  # the bot's turns; what greets may be said by both sides
     if spoken in own or (len(spoken) > 1 and spoken in earlier):

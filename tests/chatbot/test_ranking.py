@@ -149,6 +149,8 @@ def test_what_is_no_text_is_dropped(text, why):
         "I like cheese. I like cheese! And you?",
         "치즈를 좋아해요. 그래요? 치즈를 좋아해요.",
         "네, 치즈를 좋아해요. 치즈를 좋아해요.",
+        "Jordanxxxxxxxxxxxxxxx",
+        "ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ",
     ],
 )
 def test_going_round_in_circles_is_dropped(text):
