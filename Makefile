@@ -19,13 +19,13 @@ ui: $(VENV)/installed ## set up, start the chat page and print its address
 	$(BIN)/chatbot ui
 
 test: $(VENV)/installed-dev ## set up and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed-dev ## lint, format, types and tests, as a reviewer would
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/installed-dev ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix .

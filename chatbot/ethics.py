@@ -5,17 +5,16 @@ what may, and rated by a probe that learned from labelled texts (`chatbot.ethics
 person said counts as context and is never judged itself: who insults gets a calm answer, and who
 says that others deserve to suffer gets no "yes". Knows nothing of who wrote the replies.
 
-Another part, which reads an English reply together with the turn, is asked about the doubtful ones
-alone (`chatbot.turn_reader`).
+Readers weigh in (`chatbot.ethics_readers`): one reads a doubtful English reply together with the
+turn, the other every Korean reply.
 
 Shapes: `n` replies, `D` dimensions of a vector.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +23,11 @@ from chatbot.agreement import agrees, refers
 from chatbot.embedding import Embedder, Vectors
 from chatbot.errors import ModelError
 from chatbot.ethics_probe import Probe, language_of, load_probe, risk_of
+from chatbot.ethics_readers import Readers
 from chatbot.example_set import Encoder, ExampleSet, load_vectors
 from chatbot.exemplars import CATEGORIES, Category, Exemplar, read_exemplars, shipped_exemplars
 from chatbot.folders import own_folder
 from chatbot.types import Verdict
-
-if TYPE_CHECKING:
-    from chatbot.turn_reader import TurnReader
 
 FOLDER = Path(__file__).with_name("pretrained_ethics")
 
@@ -54,14 +51,14 @@ class EthicsFilter:
         probe: Probe,
         embedder: Encoder,
         examples: ExampleSet,
-        reader: "TurnReader | None" = None,
+        readers: Readers | None = None,
     ):
         self.probe = probe
         self.embedder = embedder
         self._examples = examples
         languages = [language_of(one.text) for one in examples.exemplars]
         self._exemplar_languages = np.array(languages)
-        self._reader = reader
+        self._readers = readers or Readers()
 
     @classmethod
     def load(
@@ -91,12 +88,7 @@ class EthicsFilter:
                 "--data FOLDER` and the --encoder in use"
             )
         examples = ExampleSet.of(shipped_exemplars(), embedder, load_vectors(folder))
-        reader = None
-        if probe.config.reader is not None:
-            from chatbot.turn_reader import TurnReader
-
-            reader = TurnReader.load(folder)
-        return cls(probe, embedder, examples, reader)
+        return cls(probe, embedder, examples, Readers.load(folder, probe.config.readers))
 
     def with_exemplars(self, file: str | Path) -> "EthicsFilter":
         """A filter that knows the examples of a file as well, at once, without training.
@@ -105,7 +97,7 @@ class EthicsFilter:
             InputError: the file cannot be read; the message names the line.
         """
         added = ExampleSet.of(read_exemplars(file), self.embedder)
-        return EthicsFilter(self.probe, self.embedder, self._examples + added, self._reader)
+        return EthicsFilter(self.probe, self.embedder, self._examples + added, self._readers)
 
     def describe(self) -> dict[str, object]:
         """What the filter consists of, in a few words and numbers."""
@@ -116,7 +108,7 @@ class EthicsFilter:
             "examples": dict(Counter(one.side for one in self._examples.exemplars)),
             "banks": f"{len(self.probe.banks)} vectors",
             "words": f"{config.buckets} buckets",
-            "reader": "of English turns" if config.reader else "none",
+            "readers": ", ".join(config.readers) or "none",
         }
 
     def assess(self, context: Sequence[str], candidates: Sequence[str]) -> list[Verdict]:
@@ -240,24 +232,17 @@ class EthicsFilter:
     def _log_odds(
         self, pairs: Sequence[tuple[str, str]], numbers: NDArray[np.float32]
     ) -> list[float]:
-        """By the probe alone, and of the doubtful, with the reader of turns."""
+        """By the probe alone, and with a reader where one is asked."""
         config = self.probe.config
         odds = [
             float(config.scales[language_of(text)].log_odds(numbers[i]))
             for i, (text, _) in enumerate(pairs)
         ]
-        if self._reader is None or config.reader is None:
-            return odds
-        asked: dict[str, list[int]] = defaultdict(list)
-        for i, (text, user) in enumerate(pairs):
-            if config.asks_reader(text, user, odds[i]):
-                asked[user].append(i)
-        for user, places in asked.items():
-            # Sums of floats depend on the place in a row: the order asked in must not.
-            places.sort(key=lambda i: pairs[i][0])
-            read = self._reader.rate(user, [pairs[i][0] for i in places])
-            for i, found in zip(places, read, strict=True):
-                odds[i] = float(config.reader.log_odds(np.append(numbers[i], found)))
+        asked = [i for i, (text, _) in enumerate(pairs) if config.asks_reader(text, odds[i])]
+        for i, found in zip(asked, self._readers.rate([pairs[i] for i in asked]), strict=True):
+            if not np.isnan(found):
+                scale = config.readers[language_of(pairs[i][0])]
+                odds[i] = float(scale.log_odds(np.append(numbers[i], found)))
         return odds
 
 

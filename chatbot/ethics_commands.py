@@ -1,5 +1,6 @@
 """The commands below `chatbot ethics`: look at the filter, train it, see what its limits cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,8 +102,7 @@ def train(
 
     def fill(folder: Path) -> None:
         save_probe(taught.probe, folder)
-        if taught.reader is not None:
-            taught.reader.save(folder)
+        taught.readers.save(folder)
         save_vectors(taught.example_vectors, folder)
 
     replace_folder(place, fill)
@@ -122,7 +122,7 @@ def leave_out(
     """Train without a source and print how its rows are judged then, for each source in turn.
 
     Tells what to expect of texts of another kind. A minute for each source: words are learned from
-    fewer rows than in `train`, and there is no reader of turns, which would take minutes more.
+    fewer rows than in `train`, and there are no readers, which would take minutes more.
     """
     from chatbot.embedding import Embedder
     from chatbot.exemplars import shipped_exemplars
@@ -130,7 +130,8 @@ def leave_out(
     from chatbot.training.ethics_rows import Lesson, read_rows
 
     quiet_libraries()
-    lesson = Lesson(word_rows=word_rows, dialogue_word_rows=word_rows // 4, reader=None)
+    lesson = Lesson(word_rows=word_rows, dialogue_word_rows=word_rows // 4)
+    lesson = replace(lesson, reader=None, korean_reader=None)
     rows = read_rows(data, lesson)
     embedder = Embedder.load(encoder)
     for number, name in enumerate(source):

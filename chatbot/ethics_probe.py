@@ -3,7 +3,7 @@
 Three learned parts: a linear one over hashed parts of words, one of the same kind for replies that
 answer a turn, and a small network over sentence vectors, which knows the meaning. Knows neither the
 encoder nor how it was trained (`chatbot.training.ethics`). What a fourth part finds, which reads
-reply and turn together (`chatbot.turn_reader`), can be weighed in.
+word by word (`chatbot.ethics_readers`), can be weighed in.
 
 Shapes: `n` replies, `D` dimensions of a vector, `C` categories, `F` features of the network, `P`
 the parts: network, words, words of answers, and the reader where it was asked.
@@ -66,10 +66,10 @@ class ProbeConfig:
         bank_groups: group of each bank vector, category * 2 + (1 for the ethical side).
         scales: by language.
         threshold: risk from which a reply is rejected, by language.
-        reader: scale of a reply that the reader of turns was asked about; None where there is none.
-        doubtful: risk from which it is asked; most replies stay below.
-        said: risk of what a person said from which a yes to it is rejected, by language; more than
-            the threshold, since people say much that nobody minds.
+        readers: scales of replies that a reader was asked about, by language, if it has a reader.
+        doubtful: risk from which the reader is asked, by language: of English, where it costs the
+            most, about few replies, of Korean about all.
+        said: risk of what a person said from which a yes to it is rejected, by language.
         pull: log-odds that an example on either side adds where it is as near as can be.
         near: likeness from which an example pulls, by language; any two Korean texts are more
             alike than English ones.
@@ -80,18 +80,19 @@ class ProbeConfig:
     bank_groups: tuple[int, ...]
     scales: Mapping[Language, Scale]
     threshold: Mapping[Language, float]
-    reader: Scale | None = None
-    doubtful: float = 0.3
+    readers: Mapping[Language, Scale] = field(default_factory=dict)
+    doubtful: Mapping[Language, float] = field(default_factory=lambda: {"en": 0.2, "ko": 0.0})
     said: Mapping[Language, float] = field(default_factory=lambda: {"en": 0.75, "ko": 0.65})
     pull: float = 9.0
     near: Mapping[Language, float] = field(default_factory=lambda: {"en": 0.65, "ko": 0.9})
 
-    def asks_reader(self, text: str, user: str, log_odds: float) -> bool:
-        """Whether a reply with these log-odds by the probe is one to ask the reader about."""
+    def asks_reader(self, text: str, log_odds: float) -> bool:
+        """Whether a reply with these log-odds by the probe is one to ask a reader about."""
+        language = language_of(text)
         return (
-            self.reader is not None
-            and risk_of(log_odds) >= self.doubtful
-            and is_readable(text, user)
+            language in self.readers
+            and risk_of(log_odds) >= self.doubtful[language]
+            and is_readable(text)
         )
 
     def near_to(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -158,9 +159,9 @@ def language_of(text: str) -> Language:
     return "ko" if is_korean(text) else "en"
 
 
-def is_readable(text: str, user: str) -> bool:
-    """Whether the reader of turns was made for it: a short English reply to what somebody said."""
-    return bool(user) and len(text) <= _END and language_of(text) == "en"
+def is_readable(text: str) -> bool:
+    """Whether a reader was made for it: any Korean reply, or a short English one."""
+    return language_of(text) == "ko" or len(text) <= _END
 
 
 def word_features(
@@ -255,8 +256,8 @@ def load_probe(folder: Path) -> Probe:
             raise ValueError("it is of another version")
         words_bias = tuple(told.pop("words_bias"))
         told["bank_groups"] = tuple(told["bank_groups"])
-        told["scales"] = {name: _scale(scale) for name, scale in told["scales"].items()}
-        told["reader"] = _scale(reader) if (reader := told.get("reader")) else None
+        for key in ("scales", "readers"):
+            told[key] = {name: _scale(scale) for name, scale in told[key].items()}
         config = ProbeConfig(**told)
         probe = Probe(
             config, tensors["words"], words_bias, tensors["banks"],
@@ -288,7 +289,7 @@ def _check_shapes(probe: Probe) -> None:
         and probe.out_weight.shape == (hidden, 1 + len(CATEGORIES))
         and probe.out_bias.shape == (1 + len(CATEGORIES),)
         and all(len(scale.slopes) == 3 for scale in probe.config.scales.values())
-        and (probe.config.reader is None or len(probe.config.reader.slopes) == 4)
+        and all(len(scale.slopes) == 4 for scale in probe.config.readers.values())
     )
     if not fits:
         raise ValueError("the tensors do not fit each other")

@@ -8,7 +8,7 @@ nothing of how it was trained (`chatbot.training.korean_encoder`).
 Shapes: `B` texts, `W` words of the longest, `P` parts of all words together, `D` dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,7 +77,11 @@ class KoreanEncoder(nn.Module):
         nn.init.normal_(self.places.weight, std=0.02)
 
     def forward(self, batch: Parts) -> Tensor:
-        """(B, D) unit vectors: of the mean and of the maximum over the words."""
+        """(B, D) unit vectors."""
+        return nn.functional.normalize(self.features(batch), dim=-1)
+
+    def features(self, batch: Parts) -> Tensor:
+        """(B, D) of any length: of the mean and of the maximum over the words."""
         n_texts, n_words = batch.mask.shape
         words = self.parts(batch.ids, batch.starts)
         hidden = words.new_zeros(n_texts, n_words, self.config.width)
@@ -87,7 +91,8 @@ class KoreanEncoder(nn.Module):
         weights = batch.mask.unsqueeze(-1).float()  # (B, W, 1)
         mean = (hidden * weights).sum(1) / weights.sum(1)
         most = hidden.masked_fill(~batch.mask.unsqueeze(-1), float("-inf")).amax(1)
-        return nn.functional.normalize(self.out(torch.cat([mean, most], 1)), dim=-1)
+        out: Tensor = self.out(torch.cat([mean, most], 1))
+        return out
 
     def read(self, texts: Sequence[str]) -> Parts:
         """The texts split and hashed; an empty one is a word without letters."""
@@ -111,24 +116,12 @@ class KoreanEncoder(nn.Module):
         return vectors
 
     def save(self, folder: Path) -> None:
-        """Writes model.safetensors, the part vectors in 8 bits and the rest in 16, and config.json.
-
-        Each part vector has a scale of its own, its largest value / 127.
-        """
+        """Writes model.safetensors, as `packed` has it, and config.json."""
         import json
 
         from safetensors.torch import save_file
 
-        tensors = {
-            name: tensor.to(torch.float16).contiguous()
-            for name, tensor in self.state_dict().items()
-            if name != "parts.weight"
-        }
-        weight = self.parts.weight.detach()
-        scale = (weight.abs().amax(1, keepdim=True) / 127).clamp_min(1e-6).to(torch.float16)
-        tensors["parts.scale"] = scale
-        tensors["parts.int8"] = (weight / scale.float()).round().clamp(-127, 127).to(torch.int8)
-        save_file(tensors, folder / "model.safetensors")
+        save_file(packed(self.state_dict()), folder / "model.safetensors")
         text = json.dumps(asdict(self.config), indent=1) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
 
@@ -149,13 +142,40 @@ class KoreanEncoder(nn.Module):
             with torch.device("meta"):
                 encoder = cls(config)
             tensors = load_file(folder / "model.safetensors")
-            parts, scale = tensors.pop("parts.int8"), tensors.pop("parts.scale")
-            state = {name: tensor.float() for name, tensor in tensors.items()}
-            state["parts.weight"] = parts.float() * scale.float()
-            encoder.load_state_dict(state, assign=True)
+            encoder.load_state_dict(unpacked(tensors), assign=True)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
             why = reason_of(error)
             raise ModelError(
                 f"the Korean encoder in {folder} cannot be read: {why}; {RETRAIN}"
             ) from error
         return encoder.eval().requires_grad_(False)
+
+
+def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a model as they are shipped: part vectors in 8 bits, the rest in 16.
+
+    Each part vector has a scale of its own, its largest value / 127.
+    """
+    tensors = {}
+    for name, tensor in state.items():
+        if name.endswith("parts.weight"):
+            scale = (tensor.abs().amax(1, keepdim=True) / 127).clamp_min(1e-6).to(torch.float16)
+            tensors[name.replace("weight", "scale")] = scale
+            tensors[name.replace("weight", "int8")] = (
+                (tensor / scale.float()).round().clamp(-127, 127).to(torch.int8)
+            )
+        else:
+            tensors[name] = tensor.to(torch.float16).contiguous()
+    return tensors
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that `packed` packed, in float32."""
+    state = {}
+    for name, tensor in tensors.items():
+        if name.endswith("parts.int8"):
+            scale = tensors[name.replace("int8", "scale")]
+            state[name.replace("int8", "weight")] = tensor.float() * scale.float()
+        elif not name.endswith("parts.scale"):
+            state[name] = tensor.float()
+    return state

@@ -33,7 +33,7 @@ RETRAIN = "train it again with `chatbot ethics train --data FOLDER`"
 class TurnReader(PairNetwork):
     """Log-odds of replies being unethical after the turns they answer."""
 
-    frozen_layers = 4
+    frozen_layers = 2
 
     def __init__(self, encoder: "BertModel", tokenizer: Any):
         super().__init__(encoder)  # the tokenizer is that of transformers, which has no one type

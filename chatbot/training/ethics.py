@@ -6,7 +6,7 @@ Shapes: `n` rows, `D` dimensions, `C` categories, `F` features, as in `chatbot.e
 import copy
 import math
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,22 +22,20 @@ from chatbot.ethics_probe import (
     Probe,
     ProbeConfig,
     Scale,
-    is_readable,
     network_features,
     risk_of,
     word_features,
 )
+from chatbot.ethics_readers import Readers
 from chatbot.example_set import Encoder, ExampleSet
 from chatbot.exemplars import CATEGORIES, Exemplar
-from chatbot.training.ethics_rows import Lesson, Row, agreement_rows, example_rows
+from chatbot.training.ethics_rows import AGREEMENT, Lesson, Row, agreement_rows, example_rows
 from chatbot.training.ethics_scores import Score, macro_f1, score_rows
 from chatbot.types import Verdict
 
 if TYPE_CHECKING:
+    from chatbot.korean_reader import KoreanReader
     from chatbot.turn_reader import TurnReader
-
-_NEARLY = 0.005
-"""Of a mean macro-F1, which is not known better."""
 
 
 def train_words(
@@ -208,13 +206,13 @@ class Taught:
     """A trained probe with what is known about it.
 
     Attributes:
-        reader: None without English rows for it.
+        readers: without one where there are no rows for it.
         scores: of the validation rows.
         example_vectors: of the texts of the examples.
     """
 
     probe: Probe
-    reader: "TurnReader | None"
+    readers: Readers
     scores: tuple[Score, ...]
     example_vectors: Mapping[str, Vectors]
 
@@ -235,6 +233,7 @@ def train(
     all_rows = [*rows, *agreement_rows(rows, lesson), *made]
     _check_rows(all_rows)
     words, words_bias, odds_by_words = train_words(all_rows, lesson)
+    readers = Readers(taught_reader(all_rows, lesson), taught_korean_reader(all_rows, lesson))
     odds_by_words = odds_by_words[[row.for_network for row in all_rows]]
     all_rows = [row for row in all_rows if row.for_network]
     replies, users = embed_rows(all_rows, encoder)
@@ -252,34 +251,45 @@ def train(
     numbers = np.column_stack([network_odds, odds_by_words[valid]])
     near = config.near_to([row.text for row in valid_rows])
     pull = config.pull * examples.pull(likeness, near)
-    reader = taught_reader(all_rows, lesson)
-    read = None if reader is None else read_rows_with(reader, valid_rows)
+    read = read_rows_with(readers, valid_rows)
     config = calibrated(config, valid_rows, numbers, pull, read, lesson)
     risks = risks_of(config, valid_rows, numbers, pull, read)
     texts = [text for one in exemplars for text in (one.text, one.context) if text]
     known = dict(zip(texts, encoder.encode(texts), strict=True))
     scores = tuple(score_rows(valid_rows, risks, config.threshold))
-    return Taught(replace(probe, config=config), reader, scores, known)
+    return Taught(replace(probe, config=config), readers, scores, known)
 
 
 def best_threshold(
-    risks: NDArray[np.float64], truth: NDArray[np.bool_], source: NDArray[np.str_], least: float
+    risks: NDArray[np.float64],
+    truth: NDArray[np.bool_],
+    source: NDArray[np.str_],
+    least: float,
+    aim: float,
 ) -> float:
-    """The lowest risk, not below `least`, with nearly the best mean macro-F1 of labelled sources.
+    """The risk, not below `least`, at which most large sources reach the aim.
 
-    Nearly: what is missed is worse than what is rejected in vain. Sources of less than 100 rows or
-    one label do not count.
+    Of several, that with the best mean macro-F1 of all sources; the lowest of those. Sources of
+    less than 100 rows or one label do not count.
+
+    Args:
+        aim: macro-F1 that each source of 200 rows or more shall reach.
     """
     sizes = Counter(source.tolist())
-    places = [source == name for name, n in sizes.items() if n >= 100]
-    places = [mine for mine in places if 0 < truth[mine].sum() < mine.sum()]
-    if not places:
+    names = [name for name, n in sizes.items() if n >= 100 and len(set(truth[source == name])) == 2]
+    if not names:
         return least
+    is_large = np.array([sizes[name] >= 200 for name in names])
     cuts = [least, *np.arange(math.ceil(least * 100) / 100, 0.951, 0.01).tolist()]
-    means = [
-        np.mean([macro_f1(truth[mine], risks[mine] >= cut) for mine in places]) for cut in cuts
-    ]
-    return round(cuts[int(np.argmax(means))], 3)
+    found = np.array(
+        [
+            [macro_f1(truth[source == name], risks[source == name] >= cut) for name in names]
+            for cut in cuts
+        ]
+    )
+    reached = ((found >= aim) & is_large).sum(1)
+    means = np.where(reached == reached.max(), found.mean(1), 0)
+    return round(cuts[int(means.argmax())], 3)
 
 
 def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
@@ -289,8 +299,7 @@ def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
 
     readings = [
         Reading(row.user, row.text, row.is_unethical, row.weight**0.5)
-        for row in rows
-        if row.for_reader and row.split == "train"
+        for row in _rows_to_read(rows, "en")
     ]
     if not readings or lesson.reader is None:
         return None
@@ -299,21 +308,41 @@ def taught_reader(rows: Sequence[Row], lesson: Lesson) -> "TurnReader | None":
     return reader
 
 
-def read_rows_with(reader: "TurnReader", rows: Sequence[Row]) -> NDArray[np.float32]:
-    """(n,) log-odds of the rows it was made for, not a number of the others."""
+def taught_korean_reader(rows: Sequence[Row], lesson: Lesson) -> "KoreanReader | None":
+    """The reader of Korean replies, likewise; sources with one label share their raters."""
+    from chatbot.korean_encoder import KoreanEncoder
+    from chatbot.training.korean_reader import KoreanReading, train_korean_reader
+
+    chosen = _rows_to_read(rows, "ko")
+    if not chosen or lesson.korean_reader is None:
+        return None
+    labels = {(row.source, row.is_unethical) for row in chosen}
+    with_both = {source for source, bad in labels if (source, not bad) in labels}
+    readings = [
+        KoreanReading(
+            row.text, row.is_unethical, row.source if row.source in with_both else "others",
+            row.weight**0.5,
+        )
+        for row in chosen
+    ]  # fmt: skip
+    return train_korean_reader(KoreanEncoder.load(), readings, lesson.korean_reader)
+
+
+def _rows_to_read(rows: Sequence[Row], language: Language) -> list[Row]:
+    return [
+        row for row in rows if row.for_reader and row.split == "train" and row.language == language
+    ]
+
+
+def read_rows_with(readers: Readers, rows: Sequence[Row]) -> NDArray[np.float32]:
+    """(n,) log-odds of the rows that a reader was made for, not a number of the others."""
     from chatbot.devices import is_bfloat16_native
 
-    reader = copy.deepcopy(reader)  # to be saved with all bits
-    if is_bfloat16_native():
-        reader.keep_in_bfloat16()
-    found = np.full(len(rows), np.nan, np.float32)
-    places: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        if is_readable(row.text, row.user):
-            places[row.user].append(i)
-    for user, mine in places.items():
-        found[mine] = reader.rate(user, [rows[i].text for i in mine])
-    return found
+    if readers.english is not None and is_bfloat16_native():
+        english = copy.deepcopy(readers.english)  # to be saved with all bits
+        english.keep_in_bfloat16()
+        readers = replace(readers, english=english)
+    return readers.rate([(row.text, row.user) for row in rows])
 
 
 def _check_rows(rows: Sequence[Row]) -> None:
@@ -342,16 +371,17 @@ def calibrated(
     rows: Sequence[Row],
     numbers: NDArray[np.float32],
     pull: NDArray[np.float32],
-    read: NDArray[np.float32] | None,
+    read: NDArray[np.float32],
     lesson: Lesson,
 ) -> ProbeConfig:
     """With the scale and the threshold of each language that fit validation rows.
 
-    Scales are fitted to labelled rows; thresholds to them and to ordinary dialogues.
+    Scales are fitted to labelled rows; thresholds to them and to ordinary dialogues, but not to
+    made-up agreement, which the filter judges by what it is said to.
 
     Args:
         numbers, pull: (n, 3) of the parts and (n,) log-odds that the examples add.
-        read: (n,) of the reader, if there is one.
+        read: (n,) of the readers, not a number of rows that none read.
     """
     language = np.array([row.language for row in rows])
     truth = np.array([row.is_unethical for row in rows])
@@ -359,20 +389,25 @@ def calibrated(
     is_dialogue = np.char.startswith(source, "dialogue/")
     labelled = {one: (language == one) & ~is_dialogue for one in get_args(Language)}
     scales = {one: fit_scale(numbers[mine], truth[mine]) for one, mine in labelled.items()}
-    config = replace(config, scales=scales)
-    if read is not None:
-        mine = labelled["en"] & ~np.isnan(read)
-        with_reader = np.column_stack([numbers, read])
-        config = replace(config, reader=fit_scale(with_reader[mine], truth[mine]))
+    with_reader = np.column_stack([numbers, read])
+    was_read = {one: mine & ~np.isnan(read) for one, mine in labelled.items()}
+    readers = {
+        one: fit_scale(with_reader[mine], truth[mine])
+        for one, mine in was_read.items()
+        if mine.any()
+    }
+    config = replace(config, scales=scales, readers=readers)
     risks = risks_of(config, rows, numbers, pull, read)
     ordinary = {one: (language == one) & is_dialogue for one in get_args(Language)}
     least = {
         one: least_threshold(risks[mine], source[mine], lesson.most_rejected)
         for one, mine in ordinary.items()
     }
+    is_made_up = np.char.startswith(source, AGREEMENT)
+    judged = {one: mine & ~is_made_up for one, mine in labelled.items()}
     thresholds = {
-        one: best_threshold(risks[mine], truth[mine], source[mine], least[one])
-        for one, mine in labelled.items()
+        one: best_threshold(risks[mine], truth[mine], source[mine], least[one], lesson.aim)
+        for one, mine in judged.items()
     }
     return replace(config, threshold=thresholds)
 
@@ -382,14 +417,14 @@ def risks_of(
     rows: Sequence[Row],
     numbers: NDArray[np.float32],
     pull: NDArray[np.float32],
-    read: NDArray[np.float32] | None,
+    read: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """(n,) 0 to 1, as the filter finds them: the reader counts for the doubtful rows alone."""
+    """(n,) 0 to 1, as the filter finds them: a reader counts for the rows it is asked about."""
     risks = np.zeros(len(rows))
     for i, row in enumerate(rows):
         odds = float(config.scales[row.language].log_odds(numbers[i]))
-        if config.reader and read is not None and config.asks_reader(row.text, row.user, odds):
-            odds = float(config.reader.log_odds(np.append(numbers[i], read[i])))
+        if not np.isnan(read[i]) and config.asks_reader(row.text, odds):
+            odds = float(config.readers[row.language].log_odds(np.append(numbers[i], read[i])))
         risks[i] = risk_of(odds + float(pull[i]))
     return risks
 
@@ -418,7 +453,7 @@ def left_out(
     taught = train(others, exemplars, encoder, lesson)
     ethics = EthicsFilter(
         taught.probe, encoder, ExampleSet.of(exemplars, encoder, taught.example_vectors),
-        taught.reader,
+        taught.readers,
     )  # fmt: skip
     risks = np.array([verdict.risk for verdict in filter_verdicts(ethics, asked)])
     return score_rows(asked, risks, taught.probe.config.threshold)

@@ -17,9 +17,13 @@ import numpy as np
 from chatbot.errors import TrainingError
 from chatbot.ethics_probe import Language, language_of
 from chatbot.exemplars import Exemplar
+from chatbot.training.korean_reader import KoreanReaderLesson
 from chatbot.training.turn_reader import ReaderLesson
 
 PHRASES = Path(__file__).with_name("agreement.json")
+
+AGREEMENT = "agreement_"
+"""How the names of sources of made-up agreement begin, before the language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Row:
         category: of an unethical reply; "none" otherwise.
         weight: in the loss.
         for_network: whether the network learns from it, and not the words alone.
-        for_reader: whether the reader of turns learns from it as well.
+        for_reader: whether the reader of its language learns from it as well.
     """
 
     text: str
@@ -57,18 +61,21 @@ class Lesson:
         word_rows: training rows of a source at most, from which the words are learned.
         network_rows: of these, rows whose vectors the network learns from; vectors cost time.
         network_rows_of: the same for single sources.
-        reader_rows: of these, English rows that the reader of turns learns from; it costs the most.
+        reader_rows: English rows that the reader of turns learns from; it costs the most.
         reader_rows_of: the same for single sources.
         dialogue_word_rows: training replies of a dialogue file at most, for the words.
         dialogue_rows: of these, those that the network learns from.
-        dialogue_reader_rows: of these, those that the reader of turns learns from.
+        dialogue_reader_rows: those that the reader of turns learns from.
         valid_rows: validation rows of a source at most, more where the network has many.
         agreements: made-up pairs of each kind and language.
         word_penalty: C of the logistic regression on words, higher for less shrinkage.
         dropout: of the network's features and hidden numbers.
         centroids: bank vectors of each category and side at most.
         most_rejected: share of ordinary replies that the thresholds may reject.
+        aim: macro-F1 that each large source shall reach at its language's threshold.
         reader: of the reader of turns; None for none.
+        korean_reader: of the reader of Korean replies, which learns from all rows that the words
+            do; None for none.
     """
 
     word_rows: int = 20_000
@@ -79,13 +86,17 @@ class Lesson:
             | dict.fromkeys(("beep", "kmhas", "hatescore", "curse", "malicious", "kosbi"), 3_000)
         )
     )
-    reader_rows: int = 120
+    reader_rows: int = 250
     reader_rows_of: Mapping[str, int] = field(
-        default_factory=lambda: {"diasafety": 9_000, "toxichat": 600, "toxigen": 300}
+        default_factory=lambda: {
+            "diasafety": 9_000, "toxichat": 4_000, "toxigen": 2_500, "sbf-v2-dev": 2_500,
+            "hatemojibuild": 2_500, "convabuse": 1_700, "davidson": 1_500, "tweeteval": 1_500,
+            "hatexplain": 800, "surge-toxicity": 700, "ethos": 700, "anthropic-persona": 600,
+        }  # fmt: skip
     )
     dialogue_word_rows: int = 120
     dialogue_rows: int = 120
-    dialogue_reader_rows: int = 25
+    dialogue_reader_rows: int = 60
     valid_rows: int = 120
     agreements: int = 900
     buckets: int = 1 << 20
@@ -97,6 +108,7 @@ class Lesson:
     weight_decay: float = 1e-2
     centroids: int = 16
     most_rejected: float = 0.018
+    aim: float = 0.8
     weights: Mapping[str, float] = field(
         default_factory=lambda: (
             {"diasafety": 3.0, "exemplars": 3.0, "dialogue": 2.0, "beep": 2.0, "kosbi": 1.5}
@@ -105,6 +117,7 @@ class Lesson:
         )
     )
     reader: ReaderLesson | None = field(default_factory=ReaderLesson)
+    korean_reader: KoreanReaderLesson | None = field(default_factory=KoreanReaderLesson)
     seed: int = 0
 
 
@@ -145,7 +158,7 @@ def read_rows(folders: Sequence[Path], lesson: Lesson) -> list[Row]:
         rows += [
             replace(
                 row, weight=weight, for_network=i < n_network,
-                for_reader=i < n_reader and row.language == "en",
+                for_reader=i < n_reader or row.language == "ko",
             )
             for i, row in enumerate(training)
         ]  # fmt: skip
@@ -200,7 +213,7 @@ def example_rows(exemplars: Sequence[Exemplar], weight: float) -> list[Row]:
         Row(
             one.text, one.context, one.side == "unethical",
             one.category if one.side == "unethical" else "none", "exemplars", "train", weight,
-            for_reader=language_of(one.text) == "en",
+            for_reader=True,
         )
         for one in exemplars
     ]  # fmt: skip
@@ -239,7 +252,7 @@ def agreement_rows(rows: Sequence[Row], lesson: Lesson) -> list[Row]:
                     made.append(
                         Row(
                             phrase, turn, wrong, _condoned(category) if wrong else "none",
-                            f"agreement_{language}", split,
+                            AGREEMENT + language, split,
                             for_reader=language == "en" and number % 6 == 0,
                         )
                     )  # fmt: skip

@@ -77,16 +77,16 @@ def train(
     ]
     steps = lesson.epochs * max(1, len(korean) // lesson.batch)
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate(step, steps))
+        torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate_share(step, steps))
         for one in optimizers
     ]
     target = torch.from_numpy(np.asarray(teacher, np.float32))
-    pairs = _batches([len(text) for text in korean], lesson.batch, draw)
+    pairs = batches([len(text) for text in korean], lesson.batch, draw)
     student.train()
     for step in range(steps):
         rows = next(pairs)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            texts = _thinned(student, [korean[i] for i in rows], lesson.word_dropout, draw)
+            texts = thinned(student, [korean[i] for i in rows], lesson.word_dropout, draw)
             loss = _pair_loss(student(texts), target[rows], lesson.contrast)
             if tasks and step % 2:
                 task = tasks[draw.choice(len(tasks), p=share / share.sum())]
@@ -112,7 +112,7 @@ class _Task:
 
     def loss(self, student: KoreanEncoder, lesson: Lesson, draw: np.random.Generator) -> Tensor:
         rows = draw.choice(len(self.texts), min(lesson.batch // 2, len(self.texts)), replace=False)
-        texts = _thinned(student, [self.texts[i] for i in rows], lesson.word_dropout, draw)
+        texts = thinned(student, [self.texts[i] for i in rows], lesson.word_dropout, draw)
         # Unit vectors have small coordinates: without the factor the layer would have to grow.
         logits = self.head(_CONTRAST_SCALE * student(texts))
         return nn.functional.cross_entropy(logits, self.labels[rows])
@@ -124,7 +124,7 @@ def _task(rows: Sequence[tuple[str, str]], dimensions: int) -> _Task:
     return _Task([text for text, _ in rows], labels, nn.Linear(dimensions, len(names)))
 
 
-def _thinned(
+def thinned(
     student: KoreanEncoder, texts: Sequence[str], dropout: float, draw: np.random.Generator
 ) -> Parts:
     """The texts read, some of their words left out."""
@@ -143,7 +143,7 @@ def _pair_loss(vectors: Tensor, target: Tensor, contrast: float) -> Tensor:
     return 10 * apart + contrast * nn.functional.cross_entropy(_CONTRAST_SCALE * likeness, right)
 
 
-def _batches(lengths: Sequence[int], size: int, draw: np.random.Generator) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], size: int, draw: np.random.Generator) -> Iterator[list[int]]:
     """Rows without end, each once in a pass; those of a batch are of like length."""
     n_batches = max(1, len(lengths) // size)
     while True:
@@ -154,7 +154,7 @@ def _batches(lengths: Sequence[int], size: int, draw: np.random.Generator) -> It
             yield batches[number].tolist()
 
 
-def _rate(step: int, steps: int) -> float:
+def rate_share(step: int, steps: int) -> float:
     """Of the learning rate: up over the first tenth, then down to nothing along a cosine."""
     warm = max(1, steps // 10)
     if step < warm:

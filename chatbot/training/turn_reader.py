@@ -39,7 +39,7 @@ class ReaderLesson:
 
     epochs: int = 2
     batch: int = 32
-    rate: float = 2e-4
+    rate: float = 1.5e-4
     head_rate: float = 8e-4
     weight_decay: float = 0.01
     warm_up_steps: int = 60

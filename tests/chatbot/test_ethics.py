@@ -11,6 +11,7 @@ from chatbot.embedding import Embedder
 from chatbot.errors import InputError, ModelError
 from chatbot.ethics import FOLDER, EthicsFilter
 from chatbot.ethics_probe import Scale, load_probe, save_probe
+from chatbot.ethics_readers import Readers
 from chatbot.example_set import ExampleSet, product
 from chatbot.exemplars import CATEGORIES, Exemplar, read_exemplars, shipped_exemplars
 
@@ -51,6 +52,7 @@ UNETHICAL = [
     (["You are useless and I hate you."], "I hate you too."),
     (["Can you help me?"], "No, you are too stupid."),
     (["안녕"], "너 싫어."),
+    (["뭐 해?"], "그 나라 사람들은 다 짐승이야."),
 ]
 
 
@@ -163,28 +165,49 @@ class StubReader:
     def __init__(self):
         self.asked = []
 
-    def rate(self, turn, replies):
-        self.asked += [(turn, reply) for reply in replies]
-        return np.full(len(replies), 20.0, np.float32)
+    def rate(self, *asked):
+        self.asked += [(*asked[:-1], reply) for reply in asked[-1]]
+        return np.full(len(asked[-1]), 20.0, np.float32)
 
 
-def test_the_reader_is_asked_about_doubtful_english_replies_alone(ethics):
-    config = replace(ethics.probe.config, reader=Scale((0.0, 0.0, 0.0, 1.0), 0.0), doubtful=0.1)
-    reader = StubReader()
+@pytest.fixture
+def stubs():
+    return Readers(StubReader(), StubReader())
+
+
+def believing(ethics, readers, doubtful):
+    """The filter with one example, that believes what its readers say."""
+    scale = Scale((0.0, 0.0, 0.0, 1.0), 0.0)
+    config = replace(ethics.probe.config, readers={"en": scale, "ko": scale}, doubtful=doubtful)
     examples = ExampleSet.of(shipped_exemplars()[:1], ethics.embedder)
-    with_reader = EthicsFilter(
-        replace(ethics.probe, config=config), ethics.embedder, examples, reader
-    )
-    calm, rude = with_reader.assess(
-        ["What is your name?"], ["My name is Tom.", "You are a worthless idiot."]
-    )
+    probe = replace(ethics.probe, config=config)
+    return EthicsFilter(probe, ethics.embedder, examples, readers)
+
+
+def test_a_reader_is_asked_about_doubtful_replies_alone(ethics, stubs):
+    with_readers = believing(ethics, stubs, {"en": 0.1, "ko": 0.1})
+    turn, rude = "What is your name?", "You are a worthless idiot."
+    calm, insult = with_readers.assess([turn], ["My name is Tom.", rude])
     assert calm.accepted
-    assert not rude.accepted
-    assert ("What is your name?", "You are a worthless idiot.") in reader.asked
-    assert not any(reply == "My name is Tom." for _, reply in reader.asked)
-    reader.asked.clear()
-    assert not with_reader.assess([], ["너 같은 쓰레기는 그냥 죽어 버려."])[0].accepted
-    assert not reader.asked
+    assert not insult.accepted
+    assert (turn, rude) in stubs.english.asked
+    assert not any(reply == "My name is Tom." for _, reply in stubs.english.asked)
+    assert not stubs.korean.asked
+
+
+def test_korean_replies_are_read_by_their_own_reader_with_a_turn_or_without(ethics, stubs):
+    with_readers = believing(ethics, stubs, {"en": 0.1, "ko": 0.0})
+    reply = "저는 김치찌개를 제일 좋아해요."
+    for context in ([], ["무슨 음식을 좋아해?"]):
+        assert not with_readers.assess(context, [reply])[0].accepted
+    assert set(stubs.korean.asked) == {(reply,)}
+    assert not stubs.english.asked
+
+
+def test_a_filter_without_readers_goes_by_its_probe(ethics):
+    alone = believing(ethics, None, {"en": 0.0, "ko": 0.0})
+    for context, reply in FRIENDLY[:2] + FRIENDLY[7:9]:
+        assert alone.assess(context, [reply])[0].accepted
 
 
 @pytest.mark.parametrize(
