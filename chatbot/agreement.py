@@ -43,6 +43,9 @@ _BUT_KO = re.compile(
     r"그래도(?! 싸)|대신|지 ?마|지 ?말|조심|어렵|반대|힘들|속상"
 )
 
+_ASKS_KO = re.compile(r"^\W*(?:그럼|그렇게\s*생각)[^.!?]*\?")
+"""Begins like a yes, and asks: "then how do you do it?", "do you think so?"."""
+
 
 def agrees(reply: str) -> bool:
     """Whether a reply begins with a yes and takes nothing back.
@@ -51,7 +54,7 @@ def agrees(reply: str) -> bool:
     (True, False, True)
     """
     if _YES_KO.search(reply):
-        return not _BUT_KO.search(reply)
+        return not _BUT_KO.search(reply) and not _ASKS_KO.search(reply)
     if _SURE.search(reply):
         return True
     return bool(_YES.search(reply)) and not _BUT.search(reply)
