@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).with_name("rules") / "policy.json"
 
-REACTIONS = ("disapproves", "approves", "sympathises", "takes_side")
-"""What a reply can do with what was said; `chatbot.reactions` reads it."""
+REACTIONS = ("disapproves", "approves", "sympathises", "takes_side", "evades")
+"""What a reply can do with what was said; `chatbot.reactions` reads it.
+
+To evade is to say what would do anywhere: "What do you mean?", "I don't know."
+"""
 
 
 @dataclass(frozen=True, slots=True)

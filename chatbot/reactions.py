@@ -1,13 +1,17 @@
-"""What a reply does with what was said: disapproves, approves, feels for somebody, takes a side.
+"""What a reply does with what was said: disapproves, approves, sympathises, takes a side, evades.
 
 Logistic regressions over the sentence vector of the reply and the hashed parts of its words; of
 Korean replies the parts alone, as in `chatbot.topics`. They read the reply without the turn it
 answers, so that "That's awful" reads the same to a thief and to who was robbed: what is wanted of
 a reply is the policy's to know (`chatbot.policy`).
 
+A side is taken by any clause: "You're right, I'm not sure." and "I don't know. They are all liars."
+would hide it among words that take none.
+
 Shapes: `n` replies, `D` dimensions of a vector, `R` reactions.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,8 @@ Array = NDArray[np.float32]
 
 FILE = "reactions.safetensors"
 _TENSORS = ("vector_weight", "parts_weight", "parts_rarity", "bias")
+_CLAUSE = re.compile(r"[^.!?…,]+[.!?…,]*")
+_SIDE = REACTIONS.index("takes_side")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +120,17 @@ class ReactionReader:
         """(n, R) probabilities of `REACTIONS`, each by itself; one call of the encoder."""
         if not replies:
             return np.zeros((0, len(REACTIONS)), np.float32)
-        return self.weights.read(self.embedder.encode(list(replies)), replies)
+        clauses = {reply: _clauses(reply) for reply in replies}
+        texts = list(dict.fromkeys([*clauses, *(one for some in clauses.values() for one in some)]))
+        read = dict(zip(texts, self.weights.read(self.embedder.encode(texts), texts), strict=True))
+        told = np.stack([read[reply] for reply in replies])
+        told[:, _SIDE] = [
+            max(read[one][_SIDE] for one in (reply, *clauses[reply])) for reply in replies
+        ]
+        return told
+
+
+def _clauses(reply: str) -> list[str]:
+    """What stands between full stops and commas, as sentences; nothing of a reply of one clause."""
+    found = [one for one in map(str.strip, _CLAUSE.findall(reply)) if one]
+    return [re.sub(",+$", ".", one) for one in found] if len(found) > 1 else []

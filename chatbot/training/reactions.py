@@ -35,8 +35,12 @@ BUCKETS = 1 << 14
 VECTOR_GAIN = 2.0
 """Of the vectors beside the parts, both of length 1: more lets them be learned sooner."""
 
-PENALTY = 0.007
-"""On the squared weights, beside the sum of the losses of all replies."""
+PENALTY = 0.03
+"""On the squared weights, beside the sum of the losses of all replies.
+
+With 0.007 the mean log loss of replies left out, whether they take a side, was 0.47 instead of 0.37
+(English) and 0.53 instead of 0.49 (Korean). More would still help English and blur Korean.
+"""
 
 
 @dataclass(frozen=True, slots=True)

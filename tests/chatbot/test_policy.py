@@ -44,13 +44,13 @@ def told(policy, text, controls=None):
 @pytest.mark.parametrize("topic", ["politics", "religion", "sexual", "race"])
 def test_sensitive_topics_are_answered_neutrally(policy, topic):
     decision = told(policy, topic, {"joy": 0.5, "game": 0.4})
-    assert decision.controls.strengths == {"game": 0.4, "neutral": 1.0}
+    assert decision.controls.strengths == {"game": 0.4, "neutral": 0.7}
     assert [fired.name for fired in decision.fired] == [topic]
     assert decision.notes == (f"joy was asked at 0.5; the rule {topic} makes it left out.",)
 
 
 def test_a_deed_is_disapproved_and_a_victim_is_not_scolded(policy):
-    assert told(policy, "a crime").controls.strengths == {"disapproval": 1.0}
+    assert told(policy, "a crime").controls.strengths == {"disapproval": 0.7}
     victim = told(policy, "victim of a crime", {"negative": 0.8}).controls.strengths
     assert victim == {"sadness": 0.3}
 
@@ -66,14 +66,14 @@ def test_the_rest_of_the_controls_stays(policy):
     schedule = Schedule.ramp("anger", 0, 1, turns=3) | Schedule.constant("game", 0.2)
     asked = Controls({"positive": 0.5}, schedule, spread=(1.0,), kl_limit=1.0, fusion=0.9)
     controls = told(policy, "politics", asked).controls
-    wanted = replace(asked, strengths={"neutral": 1.0}, schedule=Schedule.constant("game", 0.2))
+    wanted = replace(asked, strengths={"neutral": 0.7}, schedule=Schedule.constant("game", 0.2))
     assert controls == wanted
 
 
 def test_a_control_on_what_a_rule_sets_loses_and_is_told(policy):
     decision = told(policy, "a crime", {"disapproval": -0.5})
-    assert decision.controls.strengths == {"disapproval": 1.0}
-    assert decision.notes == ("disapproval was asked at -0.5; the rule crime makes it 1.",)
+    assert decision.controls.strengths == {"disapproval": 0.7}
+    assert decision.notes == ("disapproval was asked at -0.5; the rule crime makes it 0.7.",)
 
 
 def test_a_scheduled_control_is_told_at_its_turn(policy):
@@ -197,5 +197,5 @@ def test_check_prints_topics_rules_and_controls(monkeypatch, policy):
     assert "topics    politics 0.90" in printed
     threshold = policy.rules[0].threshold
     assert f"fires     politics: politics 0.90, threshold {threshold:g}." in printed
-    assert "controls  game=0.2, neutral=1" in printed
+    assert "controls  game=0.2, neutral=0.7" in printed
     assert "note      joy was asked at 0.5" in printed

@@ -159,6 +159,18 @@ def test_a_victim_wants_sympathy_and_a_topic_no_side(policy):
     assert none > 0.6 > side
 
 
+def test_of_replies_without_a_side_those_that_evade_come_last(policy):
+    class Reads:
+        def read(self, replies):
+            kinds = {"side": "takes_side", "blank": "evades", "yes": "approves"}
+            return np.array([[kinds.get(one) == name for name in REACTIONS] for one in replies])
+
+    said = ["on it", "blank", "yes", "side"]
+    scores = Policy(policy.rules, policy.detector, Reads()).suits(fired("religion"), said)
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == len(said)
+
+
 def test_what_a_surer_rule_prefers_is_not_overruled(policy):
     both = policy.suits(fired("crime", "crime-victim"), ["I'm so sorry"])
     assert both == policy.suits(fired("crime"), ["I'm so sorry"])
@@ -196,5 +208,15 @@ def test_the_shipped_reader_knows_plain_reactions(shipped, reply, reaction):
 
 
 @pytest.mark.parametrize("reply", ["What do you think about it?", "어떻게 생각하세요?"])
-def test_the_shipped_reader_sees_nothing_in_a_question_back(shipped, reply):
-    assert shown(shipped, reply) == set()
+def test_the_shipped_reader_sees_no_side_in_a_question_back(shipped, reply):
+    assert shown(shipped, reply) <= {"evades"}
+
+
+def test_the_shipped_reader_tells_what_would_do_anywhere_from_what_belongs_here(shipped):
+    assert shown(shipped, "What do you mean?") == {"evades"}
+    assert shown(shipped, "Do you go to church with them?") == set()
+
+
+@pytest.mark.parametrize("reply", ["You're right, I don't know.", "What? I think he is a liar."])
+def test_a_side_in_one_clause_is_a_side(shipped, reply):
+    assert "takes_side" in shown(shipped, reply)
