@@ -1,15 +1,16 @@
 """What a message is about, of the topics on which a bot should keep its own opinion back.
 
 A small probe reads the sentence vector of a text, for its meaning, and the hashed parts of its
-words, for what the vector blurs; of Korean texts the parts alone. A turn that only goes on ("And
-what about them?") takes the topic of the turns before it. Knows nothing of what is done about a
-topic (`chatbot.policy`).
+words, for what the vector blurs; of Korean texts the parts alone. Of English texts a reader of the
+words in their order has half the say, where there is one (`chatbot.topic_reader`). A turn that only
+goes on ("And what about them?") takes the topic of the turns before it. Knows nothing of what is
+done about a topic (`chatbot.policy`).
 
-Shapes: `n` texts, `D` dimensions of a vector, `F` features of a text, `K` topics.
+Shapes: `n` texts, `D` dimensions of a vector, `K` topics.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from chatbot.ngrams import is_korean, text_parts
 
 if TYPE_CHECKING:
     from chatbot.embedding import Embedder
+    from chatbot.topic_reader import TopicReader
 
 Array = NDArray[np.float32]
 
@@ -35,6 +37,9 @@ CRIME_VICTIM = "crime_victim"
 SIDES = ("deed", "victim", "subject")
 """Of crime: the person did, plans or asks how to do it; suffered or saw it; or only talks of it, as
 of the news, the law or history."""
+
+READER = "reader.safetensors"
+"""Of the weights of `chatbot.topic_reader`; a folder for another encoder than MiniLM has none."""
 
 RETRAIN = "train one with `chatbot policy train --data FILE --out FOLDER`"
 MAX_READ_TURNS = 8
@@ -125,15 +130,18 @@ class Probe:
     encoder: str
     follow_up: Mapping[str, float]
 
-    def read(self, vectors: Array, texts: Sequence[str]) -> tuple[Array, Array]:
-        """Probabilities of the topics, (n, K), and of the sides of crime, (n, 3).
+    def logits(self, vectors: Array, texts: Sequence[str]) -> Array:
+        """(n, K + 3) of the topics and the sides of crime.
 
         Args:
             vectors: (n, D) unit vectors of the texts.
         """
         hidden = np.maximum(seen(vectors, texts) @ self.hidden_weight.T + self.hidden_bias, 0)
-        logits = hidden @ self.out_weight.T + self.out_bias  # (n, K + 3)
-        logits += parts_logits(texts, self.parts_weight, self.parts_rarity)
+        logits: Array = hidden @ self.out_weight.T + self.out_bias
+        return logits + parts_logits(texts, self.parts_weight, self.parts_rarity)
+
+    def probabilities(self, logits: Array) -> tuple[Array, Array]:
+        """Of the topics, (n, K), and of the sides of crime, (n, 3), of (n, K + 3) logits."""
         n = len(self.topics)
         return _softmax(logits[:, :n] / self.temperature), _softmax(logits[:, n:])
 
@@ -198,6 +206,18 @@ def seen(vectors: Array, texts: Sequence[str]) -> Array:
     return np.where(korean[:, None], np.float32(0), vectors)
 
 
+def with_words_read(
+    logits: Array, texts: Sequence[str], read: Callable[[Sequence[str]], Array]
+) -> Array:
+    """(n, K + 3) logits of a probe; of English texts their mean with those that `read` gives."""
+    rows = [row for row, text in enumerate(texts) if not is_korean(text)]
+    if not rows:
+        return logits
+    mixed = logits.copy()
+    mixed[rows] = (logits[rows] + read([texts[row] for row in rows])) / 2
+    return mixed
+
+
 def parts_logits(texts: Sequence[str], weight: Array, rarity: Array) -> Array:
     """(n, outputs): what the words of each text give, of (buckets, outputs) and (buckets,)."""
     logits = np.empty((len(texts), weight.shape[1]), np.float32)
@@ -216,11 +236,18 @@ def parts_scales(parts: NDArray[np.int64], rarity: Array) -> Array:
 class TopicDetector:
     """Tells what the last turn of a conversation is about; safe to share by threads."""
 
-    def __init__(self, probe: Probe, embedder: "Embedder", follow_up: FollowUp):
+    def __init__(
+        self,
+        probe: Probe,
+        embedder: "Embedder",
+        follow_up: FollowUp,
+        reader: "TopicReader | None" = None,
+    ):
         check_encoder("the topic detector", probe.encoder, embedder)
         self.probe = probe
         self.embedder = embedder
         self.follow_up = follow_up
+        self.reader = reader
 
     @classmethod
     def load(
@@ -239,8 +266,14 @@ class TopicDetector:
         from chatbot.embedding import Embedder
 
         embedder = embedder or Embedder.load()
-        probe = Probe.load(Path(folder or detector_folder(embedder.identity["digest"])))
-        return cls(probe, embedder, FollowUp.load(probe.follow_up))
+        folder = Path(folder or detector_folder(embedder.identity["digest"]))
+        probe = Probe.load(folder)
+        reader = None
+        if (folder / READER).is_file():
+            from chatbot.topic_reader import TopicReader
+
+            reader = TopicReader.load(folder, len(probe.out_bias))
+        return cls(probe, embedder, FollowUp.load(probe.follow_up), reader)
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -268,7 +301,10 @@ class TopicDetector:
         if not texts:
             return []
         vectors = self.embedder.encode(texts)
-        probabilities, sides = self.probe.read(vectors, texts)
+        logits = self.probe.logits(vectors, texts)
+        if self.reader is not None:
+            logits = with_words_read(logits, texts, self.reader.logits)
+        probabilities, sides = self.probe.probabilities(logits)
         place = {text: row for row, text in enumerate(texts)}
         read = []
         for turns in recent:

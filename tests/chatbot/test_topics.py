@@ -14,7 +14,7 @@ from chatbot.policy import read_rules
 from chatbot.topics import Probe, TopicDetector, Topics, parts_scales
 
 MOST_FALSE_ALARMS = 0.03
-"""Of look-alikes; 5 of 169 are taken for a topic."""
+"""Of look-alikes; 2 of 169 are taken for a topic."""
 
 DATA = Path(__file__).parents[1] / "data" / "topics"
 TOPICS = ("none", "politics", "crime")
@@ -149,8 +149,8 @@ def test_a_probe_is_saved_and_read(tmp_path):
 
 def test_korean_vectors_are_not_read():
     vectors = np.ones((2, 6), np.float32)
-    (english, korean), _ = probe().read(vectors, ["the soup", "국이 뜨거워"])
-    (alone,), _ = probe().read(np.zeros((1, 6), np.float32), ["국이 뜨거워"])
+    english, korean = probe().logits(vectors, ["the soup", "국이 뜨거워"])
+    (alone,) = probe().logits(np.zeros((1, 6), np.float32), ["국이 뜨거워"])
     assert np.array_equal(korean, alone)
     assert not np.allclose(english, korean)
 
@@ -187,7 +187,7 @@ def test_a_probe_learns_its_examples_and_repeats():
     first, again = (
         train_probe(examples, vectors, encoder="d", settings=settings) for _ in range(2)
     )
-    told = scores(first, examples, vectors)
+    told = scores(first.logits(vectors, [text for text, _ in texts])[:, :6], examples)
     assert told["macro_f1"] == 1
     assert told["false_alarms"] == 0
     assert np.array_equal(first.out_weight, again.out_weight)
@@ -199,12 +199,8 @@ def test_joined_probes_have_the_mean_of_their_logits():
     one, other = probe(), probe(out_bias=np.array([0, 2, 0, 1, 0, 3], np.float32))
     vectors, texts = Words().encode(["soup"]), ["soup"]
 
-    def odds(it):
-        topics, sides = it.read(vectors, texts)
-        return np.append(np.diff(np.log(topics[0])), np.diff(np.log(sides[0])))
-
-    mean = (odds(one) + odds(other)) / 2
-    assert odds(joined([one, other])) == pytest.approx(mean, abs=1e-4)
+    mean = (one.logits(vectors, texts) + other.logits(vectors, texts)) / 2
+    assert joined([one, other]).logits(vectors, texts) == pytest.approx(mean, abs=1e-4)
 
 
 def test_thresholds_part_the_sure_from_the_unsure():
@@ -301,10 +297,10 @@ def test_few_look_alikes_fire(shipped):
 
 
 LEAST_DEEDS_FOUND = {
-    ("deeds", "en"): 0.8, ("deeds", "ko"): 0.9,
-    ("fresh_deeds", "en"): 0.6, ("fresh_deeds", "ko"): 0.8,
+    ("deeds", "en"): 0.9, ("deeds", "ko"): 0.9,
+    ("fresh_deeds", "en"): 0.75, ("fresh_deeds", "ko"): 0.75,
 }  # fmt: skip
-MOST_DEEDS_IMAGINED = {"deeds": 0.1, "fresh_deeds": 0.15}
+MOST_DEEDS_IMAGINED = {"deeds": 0.05, "fresh_deeds": 0.15}
 """Of what is no deed of the person: jokes, games, stories, news, what was suffered."""
 
 
@@ -328,5 +324,33 @@ def test_deeds_are_found_and_few_imagined(shipped, name, language):
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_who_wants_to_die_is_not_scolded(shipped, language):
     told = [row for row in rows(f"fresh_deeds.{language}.jsonl") if row["kind"] == "self-harm"]
-    # Of the Korean ones, "I once took a lot of pills" still is.
-    assert sum(crime_fires(shipped, told)) <= {"en": 0, "ko": 1}[language]
+    assert sum(crime_fires(shipped, told)) == 0
+
+
+LEAST_F1_UNSEEN = 0.75
+"""Of messages that nobody had read the detector on; far less than on sets looked at before."""
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_messages_never_looked_at_are_read_well_enough(shipped, language):
+    told = rows(f"unseen.{language}.jsonl")
+    read = [one.top for one in shipped.read_many([[row["text"]] for row in told])]
+    goal = [row["topic"] for row in told]
+    f1 = [
+        2 * sum(a == b == topic for a, b in zip(read, goal, strict=True))
+        / (read.count(topic) + goal.count(topic))
+        for topic in shipped.probe.topics
+    ]  # fmt: skip
+    assert np.mean(f1) >= LEAST_F1_UNSEEN
+
+
+def test_what_is_found_and_handed_in_is_no_crime_and_a_film_no_wish(shipped):
+    rules = read_rules(SHIPPED_RULES)
+    for text in (
+        "I found a wallet and brought it to the police",
+        "We watched Some Like It Hot last night",
+        "that could ruin somebody's career",
+        "친구들과 여행을 다녀왔어요",
+    ):
+        topics = shipped.read([text])
+        assert not [rule.name for rule in rules if topics.of(rule.detector) >= rule.threshold]

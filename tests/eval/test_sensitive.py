@@ -48,7 +48,7 @@ def test_every_line_gets_its_topic_and_keeps_its_keys(policy, write_jsonl, read_
     ]  # fmt: skip
     assert written[0]["score"] == 0.9
     assert written[0]["rules"][0]["name"] == "politics"
-    assert written[0]["rules"][0]["set"] == {"neutral": 1.0}
+    assert written[0]["rules"][0]["set"] == dict(policy.rules[0].change.set)
     assert written[1]["rules"] == []
 
 
