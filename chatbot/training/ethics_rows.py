@@ -89,10 +89,19 @@ class Lesson:
     reader_rows: int = 250
     reader_rows_of: Mapping[str, int] = field(
         default_factory=lambda: {
-            "diasafety": 9_000, "toxichat": 4_000, "toxigen": 2_500, "sbf-v2-dev": 2_500,
-            "hatemojibuild": 2_500, "convabuse": 1_700, "davidson": 1_500, "tweeteval": 1_500,
-            "hatexplain": 800, "surge-toxicity": 700, "ethos": 700, "anthropic-persona": 600,
-        }  # fmt: skip
+            "diasafety": 9_000,
+            "toxichat": 4_000,
+            "toxigen": 2_500,
+            "sbf-v2-dev": 2_500,
+            "hatemojibuild": 2_500,
+            "convabuse": 1_700,
+            "davidson": 1_500,
+            "tweeteval": 1_500,
+            "hatexplain": 800,
+            "surge-toxicity": 700,
+            "ethos": 700,
+            "anthropic-persona": 600,
+        }
     )
     dialogue_word_rows: int = 120
     dialogue_rows: int = 120

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Ids, rows_of
 from chatbot.topic_reader import TopicReader
+from chatbot.training.fine_tuning import parameter_groups, share_of_rate
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +78,19 @@ class TopicTexts:
         trained = dict(reader.trained())
         for parameter in trained.values():
             parameter.requires_grad_(True)
-        optimizer = torch.optim.AdamW(_groups(trained, lesson))
+        optimizer = torch.optim.AdamW(
+            parameter_groups(
+                trained, rate=lesson.rate, head_rate=lesson.head_rate,
+                weight_decay=lesson.weight_decay,
+            )
+        )  # fmt: skip
         rates = [group["lr"] for group in optimizer.param_groups]
         steps, step = lesson.epochs * math.ceil(len(rows) / lesson.batch), 0
         for epoch in range(lesson.epochs):
             reader.train()
             total = 0.0
             for places in self._batches(rows, lesson.batch):
-                share = min(1.0, (step + 1) / lesson.warm_up_steps) * max(0.02, 1 - step / steps)
+                share = share_of_rate(step, steps, lesson.warm_up_steps)
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * share
                 loss = loss_of(self._logits(reader, places), places)
@@ -124,20 +130,3 @@ class TopicTexts:
 
 def _cast() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native())
-
-
-def _groups(trained: dict[str, nn.Parameter], lesson: TopicLesson) -> list[dict[str, object]]:
-    """Layers and head, matrices and the rest."""
-    return [
-        {
-            "params": [
-                parameter
-                for name, parameter in trained.items()
-                if name.startswith("encoder.") == in_encoder and (parameter.ndim > 1) == is_matrix
-            ],
-            "lr": lesson.rate if in_encoder else lesson.head_rate,
-            "weight_decay": lesson.weight_decay if is_matrix else 0.0,
-        }
-        for in_encoder in (True, False)
-        for is_matrix in (True, False)
-    ]

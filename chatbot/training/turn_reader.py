@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Rows, rows_of
+from chatbot.training.fine_tuning import parameter_groups, share_of_rate
 from chatbot.turn_reader import TurnReader
 
 
@@ -67,7 +68,11 @@ def train_reader(
     trained = dict(reader.trained())
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(_groups(trained, lesson))
+    optimizer = torch.optim.AdamW(
+        parameter_groups(
+            trained, rate=lesson.rate, head_rate=lesson.head_rate, weight_decay=lesson.weight_decay
+        )
+    )
     rates = [group["lr"] for group in optimizer.param_groups]
     batches = _batches(reader, readings, lesson.batch)
     steps, step = lesson.epochs * len(batches), 0
@@ -79,7 +84,7 @@ def train_reader(
         reader.train()
         total = 0.0
         for place in torch.randperm(len(batches)).tolist():
-            share = min(1.0, (step + 1) / lesson.warm_up_steps) * max(0.02, 1 - step / steps)
+            share = share_of_rate(step, steps, lesson.warm_up_steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
             with cast:
@@ -94,23 +99,6 @@ def train_reader(
         reader.eval()
         on_epoch(epoch + 1, total / len(batches))
     reader.requires_grad_(False)
-
-
-def _groups(trained: dict[str, nn.Parameter], lesson: ReaderLesson) -> list[dict[str, object]]:
-    """Layers and head, matrices and the rest."""
-    return [
-        {
-            "params": [
-                parameter
-                for name, parameter in trained.items()
-                if name.startswith("encoder.") == in_encoder and (parameter.ndim > 1) == is_matrix
-            ],
-            "lr": lesson.rate if in_encoder else lesson.head_rate,
-            "weight_decay": lesson.weight_decay if is_matrix else 0.0,
-        }
-        for in_encoder in (True, False)
-        for is_matrix in (True, False)
-    ]
 
 
 @dataclass(frozen=True, slots=True)
