@@ -43,9 +43,9 @@ N_JOINED = 2
 """Probes, from different seeds, whose mean is shipped."""
 
 
-CAUTION = 1.0
-"""Added to what the reader says for `none`: on English sources held back it takes the false alarms
-from 3.6 to 2.1 % and the macro-F1 from 0.909 to 0.905."""
+CAUTION = 2.0
+"""Added to what the reader says for `none`. With 1 the macro-F1 on English sources held back is 0.899
+in place of 0.892, and false alarms are 3.4 % in place of 2.8, on look-alikes 4.1 in place of 2.4."""
 
 _MINILM = ("minilm", "minilm+korean")
 """Names of the encoders that read English with MiniLM."""
@@ -151,7 +151,7 @@ def _lines(path: Path) -> list[str]:
         ) from error
 
 
-def own_examples(*, weight: float = 3.0) -> list[Example]:
+def own_examples(*, weight: float = 2.0) -> list[Example]:
     """The examples in the repository, English and Korean."""
     return [
         one
