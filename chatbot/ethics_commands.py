@@ -1,6 +1,5 @@
 """The commands below `chatbot ethics`: look at the filter, train it, see what its limits cost."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,8 +129,9 @@ def leave_out(
     from chatbot.training.ethics_rows import Lesson, read_rows
 
     quiet_libraries()
-    lesson = Lesson(word_rows=word_rows, dialogue_word_rows=word_rows // 4)
-    lesson = replace(lesson, reader=None, korean_reader=None)
+    lesson = Lesson(
+        word_rows=word_rows, dialogue_word_rows=word_rows // 4, reader=None, korean_reader=None
+    )
     rows = read_rows(data, lesson)
     embedder = Embedder.load(encoder)
     for number, name in enumerate(source):

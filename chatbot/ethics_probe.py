@@ -69,7 +69,8 @@ class ProbeConfig:
         readers: scales of replies that a reader was asked about, by language, if it has a reader.
         doubtful: risk from which the reader is asked, by language: of English, where it costs the
             most, about few replies, of Korean about all.
-        said: risk of what a person said from which a yes to it is rejected, by language.
+        said: risk of what a person said from which a yes to it is rejected, by language; more than
+            the threshold, since people say much that nobody minds.
         pull: log-odds that an example on either side adds where it is as near as can be.
         near: likeness from which an example pulls, by language; any two Korean texts are more
             alike than English ones.

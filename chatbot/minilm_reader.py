@@ -26,7 +26,7 @@ class MiniLMReader(PairNetwork):
         self._tokenizer = tokenizer
 
     def take_over(self, file: Path, retrain: str) -> None:
-        """Changes what `store` wrote, and makes the network ready to read.
+        """Takes over what `store` wrote, and makes the network ready to read.
 
         Args:
             retrain: what to do where it cannot be done.

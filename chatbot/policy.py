@@ -222,7 +222,7 @@ class Policy:
             return None
         weights = [wanted.get(name, 0.0) for name in REACTIONS]
         start = max(0.0, 1 - sum(weight for weight in weights if weight > 0))
-        sums = start + self.reactions.read(replies) @ weights
+        sums = start + self.reactions.read(replies, wanted) @ weights
         return [min(1.0, max(0.0, float(value))) for value in sums]
 
     def _decide(self, turns: Sequence[str], asked: Controls, topics: "Topics") -> Decision:

@@ -136,9 +136,8 @@ def _why_dropped(
     if "\N{REPLACEMENT CHARACTER}" in text:
         return "broken_text"
     spoken = _said(text)
-    if _repeats_itself(spoken) or _doubles_a_word(text) or _says_twice(text):
-        return "repeats_itself"
-    if shortened_runs(text) != text:
+    holds_down_a_sign = shortened_runs(text) != text
+    if holds_down_a_sign or _repeats_itself(spoken) or _doubles_a_word(text) or _says_twice(text):
         return "repeats_itself"
     own = earlier[-2::-2]  # the bot's turns; what greets may be said by both sides
     if spoken in own or (len(spoken) > 1 and spoken in earlier):

@@ -12,7 +12,7 @@ Shapes: `n` replies, `D` dimensions of a vector, `R` reactions.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,11 +116,16 @@ class ReactionReader:
         folder = folder or detector_folder(embedder.identity["digest"])
         return cls(ReactionWeights.load(Path(folder)), embedder)
 
-    def read(self, replies: Sequence[str]) -> Array:
-        """(n, R) probabilities of `REACTIONS`, each by itself; one call of the encoder."""
+    def read(self, replies: Sequence[str], wanted: Collection[str] = REACTIONS) -> Array:
+        """(n, R) probabilities of `REACTIONS`, each by itself; one call of the encoder.
+
+        Args:
+            wanted: reactions that matter; clauses are read only where a side taken is one.
+        """
         if not replies:
             return np.zeros((0, len(REACTIONS)), np.float32)
-        clauses = {reply: _clauses(reply) for reply in replies}
+        has_clauses = REACTIONS[_SIDE] in wanted
+        clauses = {reply: _clauses(reply) if has_clauses else [] for reply in replies}
         texts = list(dict.fromkeys([*clauses, *(one for some in clauses.values() for one in some)]))
         read = dict(zip(texts, self.weights.read(self.embedder.encode(texts), texts), strict=True))
         told = np.stack([read[reply] for reply in replies])

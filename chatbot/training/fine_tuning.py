@@ -1,36 +1,64 @@
 """What teaching the upper layers of MiniLM has in common, whatever they shall read."""
 
-from collections.abc import Mapping
-from typing import Any
+import torch
+from torch import Tensor, nn
 
-from torch import nn
+from chatbot.pair_reading import PairNetwork
 
 
-def parameter_groups(
-    trained: Mapping[str, nn.Parameter], *, rate: float, head_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Groups for an optimizer: layers and head, matrices and the rest, which does not decay.
+class FineTuner:
+    """Changes what training changes of a network, and leaves the rest as it is.
 
-    Args:
-        trained: by name, as `chatbot.pair_reading.PairNetwork.trained` gives them.
-        rate: of the layers.
-        head_rate: of the head, which starts from nothing.
+    AdamW; matrices decay, and nothing else.
     """
-    return [
-        {
-            "params": [
+
+    def __init__(self, network: PairNetwork, *, rate: float, head_rate: float, weight_decay: float):
+        """Makes the network ready to be taught.
+
+        Args:
+            rate: learning rate of the layers.
+            head_rate: of the head, which starts from nothing.
+        """
+        network.requires_grad_(False)
+        trained = dict(network.trained())
+        self._parameters = list(trained.values())
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+
+        def those(in_encoder: bool, is_matrix: bool) -> list[nn.Parameter]:
+            return [
                 parameter
                 for name, parameter in trained.items()
                 if name.startswith("encoder.") == in_encoder and (parameter.ndim > 1) == is_matrix
-            ],
-            "lr": rate if in_encoder else head_rate,
-            "weight_decay": weight_decay if is_matrix else 0.0,
-        }
-        for in_encoder in (True, False)
-        for is_matrix in (True, False)
-    ]
+            ]
+
+        self._optimizer = torch.optim.AdamW(
+            {
+                "params": those(in_encoder, is_matrix),
+                "lr": rate if in_encoder else head_rate,
+                "weight_decay": weight_decay if is_matrix else 0.0,
+            }
+            for in_encoder in (True, False)
+            for is_matrix in (True, False)
+        )
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+
+    def step(self, loss: Tensor, share: float) -> float:
+        """A step down the loss, which it returns, with a share of the learning rates."""
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimizer.step()
+        return float(loss.detach())
 
 
-def share_of_rate(step: int, steps: int, warm_up_steps: int) -> float:
-    """Of the learning rates at a step, counted from 0: a linear rise, then a linear fall."""
-    return min(1.0, (step + 1) / warm_up_steps) * max(0.02, 1 - step / steps)
+def share_of_rate(step: int, done: float, warm_up_steps: int) -> float:
+    """Of the learning rates: a linear rise, then a linear fall.
+
+    Args:
+        step: counted from 0.
+        done: share of the training that lies behind, 0 to 1.
+    """
+    return min(1.0, (step + 1) / warm_up_steps) * max(0.02, 1 - done)

@@ -70,16 +70,11 @@ def train(
     heads = nn.ModuleList(task.head for task in tasks)
     share = np.array([len(task.texts) for task in tasks], float) ** 0.5
     others = [one for name, one in student.named_parameters() if name != "parts.weight"]
-    optimizers: list[torch.optim.Optimizer] = [
-        # A step touches few of the part vectors, so their gradient is sparse.
-        torch.optim.SparseAdam([student.parts.weight], lr=3 * lesson.learning_rate),
-        torch.optim.AdamW([*others, *heads.parameters()], lr=lesson.learning_rate),
-    ]
     steps = lesson.epochs * max(1, len(korean) // lesson.batch)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate_share(step, steps))
-        for one in optimizers
-    ]
+    rate = lesson.learning_rate
+    optimizer = PartsOptimizer(
+        student, [*others, *heads.parameters()], part_rate=3 * rate, rate=rate, steps=steps
+    )
     target = torch.from_numpy(np.asarray(teacher, np.float32))
     pairs = batches([len(text) for text in korean], lesson.batch, draw)
     student.train()
@@ -95,9 +90,7 @@ def train(
         heads.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(others, 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+        optimizer.step()
         watch(step + 1, steps, float(loss.detach()))
     return student.eval()
 
@@ -154,7 +147,40 @@ def batches(lengths: Sequence[int], size: int, draw: np.random.Generator) -> Ite
             yield batches[number].tolist()
 
 
-def rate_share(step: int, steps: int) -> float:
+class PartsOptimizer:
+    """Steps of an encoder's part vectors, of which each touches few, and of all else.
+
+    The gradient of the part vectors is sparse, which AdamW cannot take.
+    """
+
+    def __init__(
+        self,
+        encoder: KoreanEncoder,
+        others: Sequence[nn.Parameter],
+        *,
+        part_rate: float,
+        rate: float,
+        steps: int,
+        weight_decay: float = 0.01,
+    ):
+        """For a training of so many steps; `weight_decay` is of the others."""
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.SparseAdam([encoder.parts.weight], lr=part_rate),
+            torch.optim.AdamW(others, lr=rate, weight_decay=weight_decay),
+        ]
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate_share(step, steps))
+            for one in self._optimizers
+        ]
+
+    def step(self) -> None:
+        """A step down the gradients, and along the schedule."""
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+
+
+def _rate_share(step: int, steps: int) -> float:
     """Of the learning rate: up over the first tenth, then down to nothing along a cosine."""
     warm = max(1, steps // 10)
     if step < warm:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from chatbot.korean_encoder import KoreanEncoder, packed, unpacked
 from chatbot.korean_reader import KoreanReader
-from chatbot.training.korean_encoder import batches, rate_share, thinned
+from chatbot.training.korean_encoder import PartsOptimizer, batches, thinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,12 @@ def train_korean_reader(
     target = torch.tensor([float(one.is_unethical) for one in readings])
     weight = torch.tensor([one.weight for one in readings])
     soft = target * (1 - 2 * lesson.smoothing) + lesson.smoothing
-    parts = encoder.parts.weight
-    others = [one for one in reader.parameters() if one is not parts]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.SparseAdam([parts], lr=lesson.part_rate),
-        torch.optim.AdamW(others, lr=lesson.rate, weight_decay=lesson.weight_decay),
-    ]
+    others = [one for one in reader.parameters() if one is not encoder.parts.weight]
     steps = lesson.epochs * max(1, len(readings) // lesson.batch)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate_share(step, steps))
-        for one in optimizers
-    ]
+    optimizer = PartsOptimizer(
+        encoder, others, part_rate=lesson.part_rate, rate=lesson.rate, steps=steps,
+        weight_decay=lesson.weight_decay,
+    )  # fmt: skip
     drawn = batches([len(one.text) for one in readings], lesson.batch, draw)
     for step in range(steps):
         rows = next(drawn)
@@ -90,9 +85,7 @@ def train_korean_reader(
         reader.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(others, 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+        optimizer.step()
         on_step(step + 1, steps, float(loss.detach()))
     reader.load_state_dict(unpacked(packed(reader.state_dict())))  # as it is loaded again
     return reader.eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Ids, rows_of
 from chatbot.topic_reader import TopicReader
-from chatbot.training.fine_tuning import parameter_groups, share_of_rate
+from chatbot.training.fine_tuning import FineTuner, share_of_rate
 
 logger = logging.getLogger(__name__)
 
@@ -75,31 +75,18 @@ class TopicTexts:
         """
         torch.manual_seed(lesson.seed)
         reader = self._untrained()
-        trained = dict(reader.trained())
-        for parameter in trained.values():
-            parameter.requires_grad_(True)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(
-                trained, rate=lesson.rate, head_rate=lesson.head_rate,
-                weight_decay=lesson.weight_decay,
-            )
-        )  # fmt: skip
-        rates = [group["lr"] for group in optimizer.param_groups]
+        tuner = FineTuner(
+            reader, rate=lesson.rate, head_rate=lesson.head_rate, weight_decay=lesson.weight_decay
+        )
         steps, step = lesson.epochs * math.ceil(len(rows) / lesson.batch), 0
         for epoch in range(lesson.epochs):
             reader.train()
             total = 0.0
             for places in self._batches(rows, lesson.batch):
-                share = share_of_rate(step, steps, lesson.warm_up_steps)
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * share
                 loss = loss_of(self._logits(reader, places), places)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(trained.values(), 1.0)
-                optimizer.step()
+                share = share_of_rate(step, step / steps, lesson.warm_up_steps)
+                total += tuner.step(loss, share)
                 step += 1
-                total += float(loss.detach())
             logger.info("epoch %d: loss %.4f", epoch + 1, total * lesson.epochs / steps)
         return reader.eval().requires_grad_(False)
 

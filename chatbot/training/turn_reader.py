@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Rows, rows_of
-from chatbot.training.fine_tuning import parameter_groups, share_of_rate
+from chatbot.training.fine_tuning import FineTuner, share_of_rate
 from chatbot.turn_reader import TurnReader
 
 
@@ -64,16 +64,9 @@ def train_reader(
         on_epoch: gets the number of epochs done and the mean loss of the last.
     """
     torch.manual_seed(lesson.seed)
-    reader.requires_grad_(False)
-    trained = dict(reader.trained())
-    for parameter in trained.values():
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(
-            trained, rate=lesson.rate, head_rate=lesson.head_rate, weight_decay=lesson.weight_decay
-        )
+    tuner = FineTuner(
+        reader, rate=lesson.rate, head_rate=lesson.head_rate, weight_decay=lesson.weight_decay
     )
-    rates = [group["lr"] for group in optimizer.param_groups]
     batches = _batches(reader, readings, lesson.batch)
     steps, step = lesson.epochs * len(batches), 0
     cast = torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native())
@@ -84,18 +77,11 @@ def train_reader(
         reader.train()
         total = 0.0
         for place in torch.randperm(len(batches)).tolist():
-            share = share_of_rate(step, steps, lesson.warm_up_steps)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * share
             with cast:
                 odds = reader.upper(lower[place], batches[place].rows)
             loss = batches[place].loss(odds, lesson.smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained.values(), 1.0)
-            optimizer.step()
+            total += tuner.step(loss, share_of_rate(step, step / steps, lesson.warm_up_steps))
             step += 1
-            total += float(loss.detach())
         reader.eval()
         on_epoch(epoch + 1, total / len(batches))
     reader.requires_grad_(False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from chatbot.devices import is_bfloat16_native
 from chatbot.pair_reading import Ids, rows_of
-from chatbot.training.fine_tuning import parameter_groups
+from chatbot.training.fine_tuning import FineTuner, share_of_rate
 from eval.ssa.corpus import UNSEEN, WEIGHTS, Turns, document_frequencies
 from eval.ssa.model import PairReader, Plausibility
 from eval.ssa.negatives import Corruptor, Reply
@@ -92,13 +92,7 @@ def train_reader(
 
     The learning rate falls to nothing over the time given, so a run cannot be cut short.
     """
-    network.requires_grad_(False)
-    trained = dict(network.trained())
-    for parameter in trained.values():
-        parameter.requires_grad_(True)
-    groups = parameter_groups(trained, rate=_RATE, head_rate=_HEAD_RATE, weight_decay=0.01)
-    optimizer = torch.optim.AdamW(groups)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    tuner = FineTuner(network, rate=_RATE, head_rate=_HEAD_RATE, weight_decay=0.01)
     # Half the memory and twice the speed where the processor multiplies bfloat16.
     cast = torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16_native())
     network.train()
@@ -107,17 +101,12 @@ def train_reader(
         spent = (time.monotonic() - begin) / (60 * minutes)
         if spent >= 1:
             break
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1, (step + 1) / _WARM_UP_STEPS) * max(0.02, 1 - spent)
         with cast:
             logits = network(rows_of([ids for _, ids in batch]))
         loss = _loss(logits, [group for group, _ in batch])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained.values(), 1.0)
-        optimizer.step()
+        value = tuner.step(loss, share_of_rate(step, spent, _WARM_UP_STEPS))
         step += 1
-        on_step(step, float(loss.detach()))
+        on_step(step, value)
     network.eval()
     return step
 

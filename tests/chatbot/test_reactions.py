@@ -161,7 +161,7 @@ def test_a_victim_wants_sympathy_and_a_topic_no_side(policy):
 
 def test_of_replies_without_a_side_those_that_evade_come_last(policy):
     class Reads:
-        def read(self, replies):
+        def read(self, replies, wanted):
             kinds = {"side": "takes_side", "blank": "evades", "yes": "approves"}
             return np.array([[kinds.get(one) == name for name in REACTIONS] for one in replies])
 
